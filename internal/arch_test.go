@@ -50,7 +50,7 @@ var allowed = map[string][]string{
 	"remotewrite/wire/wiretest": {"series"},
 	"config": {
 		"config/hint", "config/lint", "config/locate", "config/problem", "config/yamltree",
-		"envoy", "queue", "remotewrite", "scrape", "shard", // envoy: the path of its page
+		"aggregate", "envoy", "queue", "remotewrite", "scrape", "shard", // envoy: the path of its page
 	},
 	"config/lint":     {"config/hint", "config/problem", "config/yamltree"},
 	"config/locate":   {"config/yamltree"},
@@ -61,12 +61,12 @@ var allowed = map[string][]string{
 	"pushdown":        {},
 	"diagnose":        {"discovery", "envoy", "relabel", "scrape", "shard"}, // shard: in tests
 	"diagnose/show":   {"diagnose", "config/hint", "podlookup"},             // distance of names; words for kinds
-	// discovery: names of workloads; envoy: ports; pushdown: what a rule saves at the sidecar
-	"cost": {"envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
+	// aggregate: its blocks; discovery: names of workloads; envoy: ports; pushdown: what a rule saves at the sidecar
+	"cost": {"aggregate", "envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {
-		"config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel", "scrape",
-		"remotewrite",
+		"aggregate", "config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel",
+		"scrape", "remotewrite",
 	},
 }
 

@@ -108,6 +108,28 @@ func TestRulesOfCostDoWhatTheySay(t *testing.T) {
 	}
 }
 
+// TestCostOfSums: two replicas become one, and the gauge stays.
+func TestCostOfSums(t *testing.T) {
+	page := serveFunc(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_, _ = io.WriteString(w, costPage)
+	})
+	address := strings.TrimPrefix(page.URL, "http://")
+	file := writeFile(t, fmt.Sprintf("scrape_configs:\n- job_name: envoy\n  static_configs:\n"+
+		"  - {targets: ['%[1]s'], labels: {pod: a}}\n  - {targets: ['%[1]s'], labels: {pod: b}}\n", address))
+	for args, want := range map[string][4]int{
+		"--aggregate=istio_.*": {14, 7, 2, 0},
+		"--aggregate=istio":    {14, 7, 2, 0},
+		"--aggregate=istio_requests_.*|envoy_.* --aggregate-without=pod,response_code": {6, 2, 2, 0},
+		"--aggregate=istio_.* --aggregate-without=response_code":                       {14, 12, 2, 0},
+	} {
+		s := costOf(t, append(strings.Fields(args), "--config.file="+file)...).WhatIf[0].Sums
+		if got := [4]int{s.Series, s.Aggregates, s.Gauges, s.Others}; got != want {
+			t.Errorf("%s: got %v, want %v", args, got, want)
+		}
+	}
+}
+
 // TestCostOfOtherPrograms: what answers at --url may be anything.
 func TestCostOfOtherPrograms(t *testing.T) {
 	for name, tc := range map[string]struct {

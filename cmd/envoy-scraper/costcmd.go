@@ -7,12 +7,14 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
@@ -32,7 +34,9 @@ type costCommand struct {
 	search                string
 	rows                  int
 	dropFamily, dropLabel string
-	usedBy                []string
+
+	aggregate, aggregateWithout string
+	usedBy                      []string
 
 	limit, concurrency int
 	timeout            time.Duration
@@ -59,6 +63,12 @@ func newCostCommand(app *kingpin.Application) command {
 		StringVar(&c.dropFamily)
 	clause.Flag("drop-label", "What if this label were not there? Counts the series that would have the same labels.").
 		PlaceHolder("NAME").StringVar(&c.dropLabel)
+	clause.Flag("aggregate", "What if envoy-scraper summed the series whose name matches this regular expression, "+
+		"over the replicas of a workload? Or the name of a preset: "+presetNames()+". Prints the block to copy.").
+		PlaceHolder("REGEX").StringVar(&c.aggregate)
+	clause.Flag("aggregate-without", "Labels that --aggregate sums away, with commas between. Default: those of the "+
+		"preset, or "+strings.Join(aggregate.DefaultWithout(), ",")+".").PlaceHolder("LABELS").
+		StringVar(&c.aggregateWithout)
 	clause.Flag("used-by", "What if only the metrics stayed that this file uses? A Grafana dashboard (JSON) or a "+
 		"file of rules. Repeatable.").PlaceHolder("FILE").StringsVar(&c.usedBy)
 	clause.Flag("limit", "Scrape at most this many targets; 0 means all. Not with --url.").Default("0").IntVar(&c.limit)
@@ -131,11 +141,22 @@ func (c *costCommand) values() (url.Values, error) {
 		return nil, err
 	}
 	v := url.Values{"by": {c.by}, "sort": {c.sort}, "search": {c.search}, "rows": {fmt.Sprint(c.rows)},
-		"drop_family": {c.dropFamily}, "drop_label": {c.dropLabel}}
+		"drop_family": {c.dropFamily}, "drop_label": {c.dropLabel}, "aggregate": {c.aggregate},
+		"aggregate_without": {c.aggregateWithout}}
 	if _, err := cost.ParseQuery(v); err != nil {
-		return nil, fmt.Errorf("--%w", err)
+		flags := strings.NewReplacer("drop_", "drop-", "aggregate_", "aggregate-")
+		return nil, errors.New("--" + flags.Replace(err.Error()))
 	}
 	return v, nil
+}
+
+// presetNames names the presets of --aggregate.
+func presetNames() string {
+	var names []string
+	for _, p := range aggregate.Presets() {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // addUsage reads the files of --used-by.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
@@ -30,6 +31,7 @@ func TestOwnMetrics(t *testing.T) {
 	}
 	defer store.Close() //nolint:errcheck // only its metrics matter
 	writers := remotewrite.New(table, store, zap.NewNop(), reg)
+	aggregate.New(table, writers, zap.NewNop(), reg)
 	scrape.New(table, writers, scrape.Options{}, zap.NewNop(), reg)
 	newReloader(config.Options{}, nil, zap.NewNop(), zap.NewAtomicLevel(), reg)
 	via.New(via.Direct, via.DefaultLimits(), reg)

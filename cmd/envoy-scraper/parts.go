@@ -12,7 +12,8 @@ type part struct {
 	run  func(ctx context.Context) error // blocks until ctx ends, which is not an error
 
 	// outlives names a part. If set, the ctx of run ends when that part has ended, instead of with the program.
-	// Remote write outlives the scrapes, so that it also delivers the samples of the last scrapes.
+	// Aggregates outlive the scrapes, so that they also sum the last scrapes; remote write outlives the aggregates, so
+	// that it also delivers the last sums.
 	outlives string
 }
 

@@ -17,6 +17,7 @@ import (
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
@@ -30,6 +31,7 @@ type reloader struct {
 	listen     string        // address of the pages of this process
 	auto       time.Duration // how often to check whether the file has changed; 0: never
 	writers    *remotewrite.Writers
+	sums       *aggregate.Aggregates
 	pools      *scrape.Pools
 	discovery  *discovery.Manager
 	log        *zap.Logger
@@ -106,6 +108,11 @@ func (r *reloader) replace() error {
 
 // apply lets every part plan before the first part changes. Without a plan, a job that is removed by one part and
 // restored after the error of another would lose its targets and mark their series stale.
+//
+// The aggregates change after the last part that can fail: a changed block ends its sums, which an error after it would
+// do for nothing. They change before the targets do, so that the first page of a new target is summed already, instead
+// of being sent as it is once. In return, a target that is removed together with its block may be sent as it is once.
+// These series end with the target, by staleness markers.
 func (r *reloader) apply(cfg *config.Config) error {
 	r.applying = cfg
 	cfg.SetSelfAddress(r.listen)
@@ -121,6 +128,7 @@ func (r *reloader) apply(cfg *config.Config) error {
 		targets.Discard()
 		return err
 	}
+	r.sums.Apply(cfg.Aggregates())
 	r.pools.Shard(cfg.Shards)
 	r.pools.Hold(r.discovery.Hold(cfg.Jobs))
 	r.pools.Adopt(targets)

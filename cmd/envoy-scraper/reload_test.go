@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
@@ -52,6 +53,7 @@ func TestScrapesFollowTheSettingsOfJobs(t *testing.T) {
 // TestF1ABadReloadTouchesNothing: if one part cannot use the new configuration, no part uses any of it.
 func TestF1ABadReloadTouchesNothing(t *testing.T) {
 	const good = `
+envoy_scraper: {aggregate: [{jobs: [one], match: 'istio_.*', as: {instance: n}}]}
 scrape_configs: [{job_name: one, static_configs: [{targets: ['127.0.0.1:1']}]}]
 remote_write: [{name: a, url: 'http://127.0.0.1:1/'}]
 `
@@ -81,7 +83,8 @@ remote_write: [{name: a, url: 'http://127.0.0.1:1/'}]
 			reg, table := prometheus.NewRegistry(), series.NewTable()
 			r := newReloader(opts, cfg, zap.NewNop(), zap.NewAtomicLevel(), reg)
 			r.writers = remotewrite.New(table, nil, zap.NewNop(), reg)
-			r.pools = scrape.New(table, r.writers, jobOptions(r.applyingConfig, ""), zap.NewNop(), reg)
+			r.sums = aggregate.New(table, r.writers, zap.NewNop(), reg)
+			r.pools = scrape.New(table, r.sums, jobOptions(r.applyingConfig, ""), zap.NewNop(), reg)
 			if r.discovery, err = discovery.New(zap.NewNop(), reg); err != nil {
 				t.Fatal(err)
 			}
@@ -105,6 +108,9 @@ remote_write: [{name: a, url: 'http://127.0.0.1:1/'}]
 			}
 			if s := r.writers.Status(); len(s) != 1 || s[0].Name != before.Name {
 				t.Errorf("endpoints: %+v", s)
+			}
+			if s := r.sums.Status(); len(s.Blocks) != 1 {
+				t.Errorf("sums: %+v, want those of the one block", s)
 			}
 			if s := r.discovery.Status(); len(s) != 1 || s[0].Job != "one" {
 				t.Errorf("discoveries: %+v", s)

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/version"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
@@ -65,6 +66,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	reg := newRegistry()
 	table := series.NewTable()
 	writers := remotewrite.New(table, store, log.Named("remotewrite"), reg)
+	sums := aggregate.New(table, writers, log.Named("aggregate"), reg)
 	r := newReloader(f.options(), cfg, log, level, reg)
 	watch := &cost.Watch{}
 	discovery.TakeClientLogs(log.Named("kubernetes"))
@@ -72,7 +74,9 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	if err != nil {
 		return err
 	}
-	pools := scrape.New(table, watch.Sink(writers), f.scrapeOptions(cfg, proxies, r), log.Named("scrape"), reg)
+	opts := f.scrapeOptions(cfg, proxies, r)
+	opts.Forget = sums.Forget
+	pools := scrape.New(table, watch.Sink(sums), opts, log.Named("scrape"), reg)
 	found, err := discovery.New(log.Named("discovery"), reg)
 	if err != nil {
 		return err
@@ -80,12 +84,12 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	found.KeepOwners(func(job string) bool { return r.applyingConfig().PlacesByWorkload(job) })
 	lastHour := history.New(reg)
 	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Others: pools.OtherShards,
-		Controllers: controllers(found), Sent: sent(writers), Watch: watch})
+		Controllers: controllers(found), Sent: sent(writers), Watch: watch, Aggregates: sums.Status})
 	server := web.New(f.webConfig(), web.Sources{
 		Targets: pools.Status, Providers: found.Status, Rules: r.rules, Explain: relabel.Explain,
 		ConfigYAML: func() (string, error) { return r.config().Redacted() }, Loaded: r.state,
 		Endpoints: writers.Status, History: lastHour.Lines, Ready: ready(found), Reload: r.Reload,
-		Pods: podSources(r, pools, found, f.webConfigFile), Cost: costs.Report, Notice: notice,
+		Pods: podSources(r, pools, found, f.webConfigFile), Cost: costs.Report, Aggregates: sums, Notice: notice,
 		Build: build(), Flags: flagValues(app), Started: time.Now(), Gatherer: reg,
 	}, log.Named("web"))
 	addr, err := server.Listen()
@@ -93,7 +97,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		return err
 	}
 
-	r.writers, r.pools, r.discovery, r.listen = writers, pools, found, addr.String()
+	r.writers, r.sums, r.pools, r.discovery, r.listen = writers, sums, pools, found, addr.String()
 	if f.autoReload {
 		r.auto = f.autoReloadInterval
 	}
@@ -105,7 +109,8 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	err = runParts(ctx, []part{
 		{name: "discovery", run: func(ctx context.Context) error { return found.Run(ctx, pools.Update) }},
 		{name: "scrape", run: pools.Run},
-		{name: "remote write", run: writers.Run, outlives: "scrape"},
+		{name: "aggregates", run: sums.Run, outlives: "scrape"},
+		{name: "remote write", run: writers.Run, outlives: "aggregates"},
 		{name: "pages", run: server.Run},
 		{name: "history", run: lastHour.Run},
 		{name: "costs", run: costs.Run},

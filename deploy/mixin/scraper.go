@@ -44,6 +44,18 @@ func scraperDashboard() dashboard {
 	d.graph("Samples not sent on, by reason", "cps", "",
 		query{rate("exported_job, reason", scrape("scrape_dropped_samples_total")), "{{exported_job}} {{reason}}"})
 
+	aggregate := func(name string) string { return own("envoy_scraper_aggregate_" + name) }
+	d.row("Aggregates")
+	d.graph("Series", "none", "Series of pages that are summed, and the aggregates that are written instead.",
+		query{sum("", aggregate("source_series")), "summed"}, query{sum("", aggregate("series")), "written"})
+	d.graph("Samples", "cps", "", query{rate("", aggregate("samples_summed_total")), "summed"},
+		query{rate("", aggregate("samples_written_total")), "written"})
+	d.graph("What pages showed", "cps", "Series that were new or had fallen, and processes that had restarted.",
+		query{rate("", aggregate("births_total")), "new series"}, query{rate("", aggregate("resets_total")), "resets"},
+		query{rate("", aggregate("restarts_total")), "restarts"})
+	d.graph("Late ticks", "cps", "Aggregates that were written later than a tenth of the interval after their tick.",
+		query{rate("instance", aggregate("late_ticks_total")), "{{instance}}"})
+
 	d.row("Delivery")
 	d.graph("Samples", "cps", "", query{rate("endpoint", write("remotewrite_samples_total")), "{{endpoint}} scraped"},
 		query{rate("endpoint", write("remotewrite_samples_accepted_total")), "{{endpoint}} accepted"})

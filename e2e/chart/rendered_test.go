@@ -24,8 +24,17 @@ func TestRendered(t *testing.T) {
 		{"economical", []string{"      max_delay: 30s\n"}, []string{"batch_send_deadline"}},
 		{"delay", []string{"      max_delay: 1m\n"}, []string{"max_delay: 30s"}},
 		{"job-settings", []string{"push_down: false", "pace: fixed"}, nil},
+		{"aggregate", []string{
+			"instance: '%{NODE_NAME}'\n        jobs:\n        - envoy-stats\n        match: istio_.*\n",
+			"- pod_name\n"}, []string{"POD_NAME", "source_app"}},
+		{"aggregate-lean", []string{"instance: '%{POD_NAME}'\n          summed: \"yes\"\n        idle: 1h\n",
+			"- source_app\n", "by:\n        - job\n        - cluster_name\n", "instance: gateways-%{POD_NAME}\n",
+			"fieldPath: metadata.name"}, []string{"NODE_NAME"}},
+		{"aggregate-deployment", []string{"instance: '%{POD_NAME}'\n        by:\n        - job\n        - " +
+			"destination_workload\n        jobs:\n        - mesh\n", "fieldPath: metadata.name"},
+			[]string{"NODE_NAME", "without:"}},
 		{"deployment", []string{"replicas: 1", "type: Recreate"},
-			[]string{"NODE_NAME", "enable_compression", "tolerations", "--shard"}},
+			[]string{"NODE_NAME", "POD_NAME", "enable_compression", "tolerations", "--shard"}},
 		{"statefulset", []string{
 			"replicas: 5", "podManagementPolicy: Parallel", "--shard.index=ordinal", "fieldPath: metadata.name",
 			"- count: 3\n", "from: \"2026-01-31T12:00:00Z\"",

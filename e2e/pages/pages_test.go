@@ -26,6 +26,7 @@ var menu = []page{
 	{name: "pods", path: "pods", key: "p", list: true, rows: true},
 	{name: "targets", path: "targets", key: "t", list: true, rows: true},
 	{name: "service-discovery", path: "service-discovery", key: "d", list: true, rows: true},
+	{name: "aggregates", path: "aggregates", key: "a"}, // nothing is summed here
 	{name: "cost", path: "cost", key: "c", rows: true}, // testCost is about what it has of a list
 	{name: "config", path: "config", key: "f"},
 }

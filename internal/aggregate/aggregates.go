@@ -26,10 +26,11 @@ type Aggregates struct {
 	log     *zap.Logger
 	clock   func() time.Time // time.Now, except in tests
 	batches sync.Pool        // of *series.Batch
-	counts  counts
+	metrics *metrics
 	wake    chan struct{} // wakes Run: a group is new, or has another interval
 	none    atomic.Bool   // there is no block, and nothing is left of earlier ones
 
+	looking  sync.Mutex   // held while labels are made for people: those of a large group need 20 MB
 	changing sync.RWMutex // held for reading while a batch or a tick is handled, for writing by Apply
 	blocks   blockList    // guarded by changing
 
@@ -38,11 +39,6 @@ type Aggregates struct {
 	feeds   map[feedKey]*feed
 	groups  map[series.TargetID]*group
 	numbers int // given to groups so far
-}
-
-// counts are what has happened so far.
-type counts struct {
-	firstPages, youngPages, births, resets, restarts, disagreements, ticks atomic.Int64
 }
 
 // blockList are the blocks in force.
@@ -64,11 +60,14 @@ func (l *blockList) idleSeconds(number uint8) int64 {
 // New returns aggregates without a block: every batch goes to next as it is.
 func New(table *series.Table, next Sink, log *zap.Logger, reg prometheus.Registerer) *Aggregates {
 	a := &Aggregates{
-		table: table, next: next, log: log, clock: time.Now, wake: make(chan struct{}, 1),
+		table: table, next: next, log: log, clock: time.Now, wake: make(chan struct{}, 1), metrics: newMetrics(reg),
 		sources: map[series.SourceID]*source{}, feeds: map[feedKey]*feed{}, groups: map[series.TargetID]*group{},
 	}
 	a.batches.New = func() any { return new(series.Batch) }
 	a.none.Store(true)
+	if reg != nil {
+		reg.MustRegister(newSizes(a))
+	}
 	return a
 }
 
@@ -117,14 +116,15 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 		}
 		if s.restarted(values, b.Origin.Uptime) {
 			clear(s.last)
-			a.counts.restarts.Add(1)
+			a.metrics.restarts.Inc()
 		}
 		s.countNew()
 		if s.mayHaveReset(values) {
-			a.counts.resets.Add(int64(s.resetHistograms(a.table, values)))
+			a.metrics.resets.Add(float64(s.resetHistograms(a.table, values)))
 		}
 		s.uptime = b.Origin.Uptime
-		a.counts.resets.Add(int64(s.count(values)))
+		a.metrics.resets.Add(float64(s.count(values)))
+		a.metrics.summed.Add(float64(s.layout.summed))
 	} else {
 		left = nil
 	}
@@ -158,9 +158,12 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 		return isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
 	}
 	born := s.carry(l, young)
-	a.counts.births.Add(int64(born))
-	if isFirst {
-		a.counts.firstPages.Add(1)
+	a.metrics.births.Add(float64(born))
+	switch {
+	case isFirst && slices.ContainsFunc(f.blocks, young):
+		a.metrics.youngPages.Inc()
+	case isFirst:
+		a.metrics.firstPages.Inc()
 	}
 }
 
@@ -169,7 +172,7 @@ func (a *Aggregates) tellBounds(s *source, names []string) {
 	if len(names) == 0 {
 		return
 	}
-	a.counts.disagreements.Add(int64(len(names)))
+	a.metrics.bounds.Add(float64(len(names)))
 	var target labels.Labels
 	a.table.Read(func(v series.View) { target = v.TargetLabels(s.target) })
 	slices.Sort(names)

@@ -28,6 +28,16 @@ type Block struct {
 	SkipFirst bool
 }
 
+// Blocks that Apply takes; further ones have no effect.
+const (
+	MaxBlocks      = maxBlocks
+	MaxBlocksOfJob = maxGroups
+)
+
+// BoundsLabel is a label that no block may set: the second of two aggregate histograms that differ in their bounds only
+// has it.
+const BoundsLabel = "bounds"
+
 // Gauges says what becomes of gauges that a block matches.
 type Gauges string
 

@@ -17,7 +17,7 @@ import (
 // histogram has the bounds of the first page, and another one, with the label bounds="2", those of pages that disagree.
 
 // boundsLabel distinguishes aggregate histograms that differ only in their bounds. The first has no such label.
-const boundsLabel = "bounds"
+const boundsLabel = BoundsLabel
 
 // allBounds are the bounds of the histograms of a group.
 type allBounds struct {

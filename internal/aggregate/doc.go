@@ -23,6 +23,6 @@
 // Invariants: a layout holds one reference of each of its series, a slot one of its aggregate. A slot that is in a
 // layout has at least one source. What a source knows changes only while all groups of its feed are locked.
 //
-// LOCK ORDER: Aggregates.changing, Aggregates.mu, group.mu in the order of their numbers, the locks of the next sink
-// and of series.Table.
+// LOCK ORDER: Aggregates.looking, Aggregates.changing, Aggregates.mu, group.mu in the order of their numbers, the locks
+// of the next sink and of series.Table.
 package aggregate

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -53,8 +54,8 @@ func TestPagesThatDisagreeAboutBoundsAreKeptApart(t *testing.T) {
 	b.want(apart("istio_ms_bucket", "+Inf"), "10:0 20:20 30:40")
 	b.want(apart("istio_ms_count", ""), "10:0 20:20 30:40")
 	b.want(apart("istio_ms_sum", ""), "10:0 20:200 30:400")
-	if got := b.a.counts.disagreements.Load(); got != 1 {
-		t.Errorf("%d disagreements, want 1", got)
+	if got := testutil.ToFloat64(b.a.metrics.bounds); got != 1 {
+		t.Errorf("%v disagreements, want 1", got)
 	}
 }
 
@@ -63,8 +64,8 @@ func TestBoundsInAnotherOrderAgree(t *testing.T) {
 	b := newBed(t, istio())
 	b.target("a").scrape(histogram(1, "5", "+Inf")...)
 	b.target("b").scrape(histogram(1, "+Inf", "5")...)
-	if got := b.a.counts.disagreements.Load(); got != 0 {
-		t.Errorf("%d disagreements, want none", got)
+	if got := testutil.ToFloat64(b.a.metrics.bounds); got != 0 {
+		t.Errorf("%v disagreements, want none", got)
 	}
 }
 

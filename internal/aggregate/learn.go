@@ -149,16 +149,7 @@ func (l *learner) classify() {
 // kindOf returns how a series is summed. It is not ok if the series stays as it is: a gauge, unless the block says
 // otherwise, a quantile, and a series whose type the page does not say.
 func kindOf(s newSeries, gauges Gauges) (k kind, ok bool) {
-	name := s.labels.Get(model.MetricNameLabel)
 	switch s.typ {
-	case model.MetricTypeCounter:
-		return counter, true
-	case model.MetricTypeHistogram:
-		isBucket := strings.HasSuffix(name, "_bucket") && s.parts.Le != 0
-		return counter, isBucket || strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count")
-	case model.MetricTypeSummary:
-		return counter, !s.labels.Has(model.QuantileLabel) && // the quantile itself has the name of the family
-			(strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count"))
 	case model.MetricTypeGauge:
 		switch gauges {
 		case GaugesSum:
@@ -168,6 +159,28 @@ func kindOf(s newSeries, gauges Gauges) (k kind, ok bool) {
 		case GaugesMin:
 			return smallest, true
 		}
+		return 0, false
+	case model.MetricTypeSummary:
+		if s.labels.Has(model.QuantileLabel) { // of a family whose name ends in _sum
+			return 0, false
+		}
 	}
-	return 0, false
+	return counter, IsCounter(s.labels.Get(model.MetricNameLabel), s.typ)
+}
+
+// IsCounter reports whether a block that matches a series sums it, whatever it says of gauges: a counter, the buckets,
+// sum and count of a classic histogram, and the sum and count of a summary. A native histogram, and a quantile, has the
+// name of its family.
+func IsCounter(name string, typ model.MetricType) bool {
+	isSum := strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count")
+	switch typ {
+	case model.MetricTypeCounter:
+		return true
+	case model.MetricTypeHistogram:
+		return isSum || strings.HasSuffix(name, "_bucket")
+	case model.MetricTypeSummary:
+		return isSum
+	default:
+		return false
+	}
 }

@@ -32,7 +32,7 @@ func mutants() []mutant {
 		one("a birth is counted although the block leaves it out", "source.go",
 			"if s.feed.blocks[ref.group()-1].SkipFirst {", "if false {"),
 		one("a page is counted before it is complete", "aggregates.go",
-			"a.counts.resets.Add(int64(s.count(values)))",
+			"a.metrics.resets.Add(float64(s.count(values)))",
 			`first, second := slices.Clone(values), slices.Clone(values)
 			for i := range values {
 				if i < len(values)/2 {

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -122,8 +124,13 @@ func TestConcurrentUse(t *testing.T) {
 	all.Go(func() {
 		for range 200 {
 			a.tickAll(time.Now())
+			testutil.CollectAndCount(newSizes(a))
 			for _, g := range a.Status().Groups {
-				a.Series(g.Labels, nil, 0, 10)
+				sums, _ := a.Series(g.Labels, nil, 0, 10)
+				a.Of([]labels.Labels{g.Labels})
+				for _, sum := range sums {
+					a.Sources(g.Labels, sum.Series, 0, 10)
+				}
 			}
 		}
 	})

@@ -1,7 +1,6 @@
 package aggregate
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -43,9 +42,7 @@ func (a *Aggregates) Status() Status {
 		if g.ticked != 0 {
 			s.Tick = time.UnixMilli(g.ticked)
 		}
-		for n := range g.slots {
-			s.Sources += int(g.slots[n].sources)
-		}
+		s.Sources = g.sourceSeries()
 		g.mu.Unlock()
 		all.Groups = append(all.Groups, s)
 	}
@@ -53,109 +50,12 @@ func (a *Aggregates) Status() Status {
 	return all
 }
 
-// SourceOf is one series that an aggregate is made of.
-type SourceOf struct {
-	Target labels.Labels // of the target
-	Series labels.Labels // whole
-	Last   float64       // the value on its last good page
-}
-
-// AggregateOf is one aggregate and what it is made of.
-type AggregateOf struct {
-	Series  labels.Labels // whole
-	Total   float64       // what the next tick writes
-	Written bool          // at least one tick has written it
-	Sources []SourceOf    // sorted by their labels
-}
-
-// Series returns the aggregates of the group with these labels, at most limit of them from offset on, sorted by name
-// and labels, and how many there are. match, unless nil, selects by the whole label set.
-func (a *Aggregates) Series(
-	group labels.Labels, match func(labels.Labels) bool, offset, limit int,
-) ([]AggregateOf, int) {
-	a.changing.RLock()
-	defer a.changing.RUnlock()
-	g := a.groupWith(group)
-	if g == nil {
-		return nil, 0
+// sourceSeries returns how many series of pages are summed. The caller has locked the group.
+func (g *group) sourceSeries() (n int) {
+	for i := range g.slots {
+		n += int(g.slots[i].sources)
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	type found struct {
-		n  uint32
-		of AggregateOf
-	}
-	var all []found
-	var pairs []series.Pair
-	a.table.Read(func(v series.View) {
-		for n := range g.slots {
-			s := &g.slots[n]
-			if s.id == 0 {
-				continue
-			}
-			of := AggregateOf{Total: s.total, Written: s.state == shown}
-			of.Series, pairs = wholeLabels(v, pairs, s.id, g.target)
-			if match == nil || match(of.Series) {
-				all = append(all, found{uint32(n), of})
-			}
-		}
-	})
-	slices.SortFunc(all, func(x, y found) int {
-		name := cmp.Compare(x.of.Series.Get(labels.MetricName), y.of.Series.Get(labels.MetricName))
-		return cmp.Or(name, labels.Compare(x.of.Series, y.of.Series))
-	})
-	total := len(all)
-	offset = min(max(offset, 0), total)
-	all = all[offset:min(offset+max(limit, 0), total)]
-	places := map[uint32]int{}
-	result := make([]AggregateOf, len(all))
-	for i, f := range all {
-		result[i], places[f.n] = f.of, i
-	}
-	for s := range g.sources {
-		a.addSources(result, s, g, places)
-	}
-	for i := range result {
-		slices.SortFunc(result[i].Sources, func(x, y SourceOf) int { return labels.Compare(x.Series, y.Series) })
-	}
-	return result, total
-}
-
-// groupWith returns the group with these labels; nil: there is none.
-func (a *Aggregates) groupWith(l labels.Labels) (found *group) {
-	for _, g := range a.allGroups() {
-		a.table.Read(func(v series.View) {
-			if labels.Equal(v.TargetLabels(g.target), l) {
-				found = g
-			}
-		})
-	}
-	return found
-}
-
-// addSources adds the series of a source to the aggregates of a group. places says where in all a slot is.
-func (a *Aggregates) addSources(all []AggregateOf, s *source, g *group, places map[uint32]int) {
-	if s.layout == nil {
-		return
-	}
-	var pairs []series.Pair
-	k := 0
-	a.table.Read(func(v series.View) {
-		for i, ref := range s.layout.refs {
-			if ref == 0 {
-				continue
-			}
-			last := s.last[k]
-			k++
-			place, ok := places[ref.slot()]
-			if !ok || s.feed.groups[ref.group()-1] != g {
-				continue
-			}
-			of := SourceOf{Target: v.TargetLabels(s.target), Last: last}
-			of.Series, pairs = wholeLabels(v, pairs, s.layout.ids[i], s.target)
-			all[place].Sources = append(all[place].Sources, of)
-		}
-	})
+	return n
 }
 
 // wholeLabels returns the labels of a series of a target. It uses the memory of pairs.

@@ -58,14 +58,17 @@ func (a *Aggregates) tickIfDue(g *group, now time.Time) {
 	if g.interval == 0 || ms < g.next {
 		return
 	}
-	every := g.interval.Milliseconds()
+	every, due := g.interval.Milliseconds(), g.next
 	a.write(g, tickAfter(ms, g.interval)-every)
 	g.next = tickAfter(ms, g.interval)
-	a.counts.ticks.Add(1)
+	a.metrics.ticks.Inc()
+	if ms-due > every/10 {
+		a.metrics.lateTicks.Inc()
+	}
 }
 
-// writeLast writes every group, at a time of its own instead of a tick. Aggregates that no tick has written are left
-// out: they would be 0.
+// writeLast writes every group, at a time of its own instead of a tick. Aggregates that no tick has written begin with 0
+// here, and what they have is lost.
 func (a *Aggregates) writeLast() {
 	a.changing.RLock()
 	defer a.changing.RUnlock()
@@ -93,6 +96,7 @@ func (a *Aggregates) write(g *group, at int64) {
 // hand hands on a batch of a group, and gives back the references of aggregates that are gone.
 func (a *Aggregates) hand(g *group, b *series.Batch, freed []series.ID) {
 	if b.Len() > 0 {
+		a.metrics.written.Add(float64(b.Len()))
 		if err := a.next.Append(b); err != nil {
 			a.log.Error("aggregates not taken", zap.Error(err), zap.Int("samples", b.Len()))
 		}

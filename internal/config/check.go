@@ -17,6 +17,10 @@ const maxShownValue = 120
 func (l *loader) check(src *source, job string, p *locate.Part) *yaml.Node {
 	accepted, refused := p.Refusals()
 	for _, r := range refused {
+		if l.refused == nil {
+			l.refused = map[*yaml.Node]bool{}
+		}
+		l.refused[r.Node] = true
 		if l.env.broken[r.Node] {
 			continue
 		}
@@ -86,6 +90,9 @@ func isWord(s string) bool {
 
 // scalars returns all scalar values at and below n.
 func scalars(n *yaml.Node) []*yaml.Node {
+	if n == nil {
+		return nil
+	}
 	if n.Kind == yaml.ScalarNode {
 		return []*yaml.Node{n}
 	}

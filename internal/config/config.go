@@ -2,11 +2,11 @@
 // stages. prometheus/config decides what every key means. Load (load.go) takes these steps:
 //   - parse the file, convert a list of jobs to a complete file (document.go, syntax.go), and replace %{NAME} by
 //     environment variables (env.go),
-//   - read our own block envoy_scraper (extension.go, shards.go, delay.go, jobsettings.go),
+//   - read our own block envoy_scraper (extension.go, shards.go, delay.go, jobsettings.go, aggregate.go),
 //   - check global, each job and each remote_write entry on its own, and report every value that prometheus/config
 //     refuses, with line, key and fix (check.go, jobs.go, remote.go; packages locate and hint),
 //   - refuse what an agent does not have (keys.go), and warn about jobs that cannot have the intended effect
-//     (warnings.go, package lint),
+//     (warnings.go, package lint), and about sums (aggregatelint.go),
 //   - report missing files (files.go),
 //   - pass the whole file to prometheus/config and apply our defaults, flags and max_delay (limits.go, nodelocal.go,
 //     selfscrape.go, delay.go). docs/differences.md lists the differences from Prometheus.
@@ -113,7 +113,8 @@ func (c *Config) OnNode(job string) bool {
 // ShardByWorkload reports whether all pods of a workload are scraped by one of the instances that share the targets of
 // a job. It means nothing if there is one instance, or for a job that is not shared.
 func (c *Config) ShardByWorkload(job string) bool {
-	return c.Extension.of(job).ShardBy == shardByWorkload
+	by := c.Extension.of(job).ShardBy
+	return by == shardByWorkload || by == "" && c.Aggregated(job)
 }
 
 // PlacesByWorkload reports whether the workload of a job's targets decides which instance scrapes them.

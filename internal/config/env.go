@@ -64,8 +64,12 @@ func (e *environment) scalar(n *yaml.Node, path string, escape bool) {
 		switch {
 		case !ok:
 			e.broken[n] = true
+			fix := fmt.Sprintf("set %s, or write the value out", name)
+			if isAsPath(path) {
+				fix = emptyAsFix
+			}
 			e.report(n, path, Problem{Value: written, Why: fmt.Sprintf("the environment variable %s is not set", name),
-				Fix: fmt.Sprintf("set %s, or write the value out", name)})
+				Fix: fix})
 		case !utf8.ValidString(value):
 			e.report(n, path, Problem{Value: written,
 				Why: fmt.Sprintf("the environment variable %s is not valid UTF-8", name),

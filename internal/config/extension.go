@@ -1,8 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/units"
@@ -33,6 +35,8 @@ type Extension struct {
 	Endpoints []EndpointExtension `yaml:"endpoints,omitempty"`
 	// Jobs are settings of single jobs.
 	Jobs []JobExtension `yaml:"jobs,omitempty"`
+	// Aggregate says which series are summed over their targets.
+	Aggregate []AggregateExtension `yaml:"aggregate,omitempty"`
 }
 
 // QueueConfig is queue.Config as written in a file.
@@ -78,8 +82,8 @@ func (e *Extension) UnmarshalYAML(decode func(any) error) error {
 }
 
 // Validate returns every problem, each with its key. jobs and endpoints are the names of the jobs and of the entries of
-// remote_write.
-func (e Extension) Validate(jobs, endpoints []string) error {
+// remote_write, scheme has the rules for names of labels.
+func (e Extension) Validate(jobs, endpoints []string, scheme model.ValidationScheme) error {
 	var errs []error
 	known := map[string]bool{}
 	for _, job := range jobs {
@@ -104,6 +108,7 @@ func (e Extension) Validate(jobs, endpoints []string) error {
 	errs = append(errs, validateShards(e.Shards)...)
 	errs = append(errs, e.validateDelays(endpoints)...)
 	errs = append(errs, e.validateJobs(jobs)...)
+	errs = append(errs, e.validateAggregate(jobs, scheme)...)
 	var joined interface{ Unwrap() []error }
 	if errors.As(e.Queue.queue().Validate(), &joined) {
 		for _, err := range joined.Unwrap() {
@@ -152,7 +157,7 @@ func (l *loader) checkExtension() {
 		}
 	}
 	var joined interface{ Unwrap() []error }
-	if !errors.As(l.ext.Validate(jobs, endpoints), &joined) {
+	if !errors.As(l.ext.Validate(jobs, endpoints, l.labelScheme()), &joined) {
 		return
 	}
 	for _, err := range joined.Unwrap() {
@@ -161,8 +166,29 @@ func (l *loader) checkExtension() {
 		var ke keyError
 		if errors.As(err, &ke) {
 			p.Key, p.Value, p.Why, p.Fix = extensionKey+"."+ke.key, ke.value, ke.why, ke.fix
-			p.Line = l.extPart.LineOf(p.Key)
+			n, line := l.nearestNode(p.Key)
+			if p.Line = line; n != nil {
+				if l.env.broken[n] || l.refused[n] {
+					continue // reported
+				}
+				p.Value = cmp.Or(l.env.written[n], p.Value)
+			}
 		}
 		l.add(p)
 	}
+}
+
+// nearestNode returns the value of the block at a path, and its line. If there is none, it returns nil and the line of
+// the nearest value above it.
+func (l *loader) nearestNode(path string) (*yaml.Node, int) {
+	n := l.extPart.Node(path)
+	at := n
+	for at == nil && strings.Contains(path, ".") {
+		path = path[:strings.LastIndexByte(path, '.')]
+		at = l.extPart.Node(path)
+	}
+	if at == nil {
+		return nil, l.extPart.LineOf(extensionKey)
+	}
+	return n, l.extPart.Position(at).Line
 }

@@ -25,7 +25,8 @@ type loader struct {
 	env      environment
 	global   promconfig.GlobalConfig
 	ext      Extension
-	extPart  *locate.Part // the block as written; nil: the file has none
+	extPart  *locate.Part        // the block as written; nil: the file has none
+	refused  map[*yaml.Node]bool // values that the decoder refuses; other errors about them are not reported
 	extFile  string
 	jobs     []*job
 	remotes  []*remote
@@ -49,6 +50,15 @@ type job struct {
 func Load(o Options) (*Config, error) {
 	if o.LookupEnv == nil {
 		o.LookupEnv = os.LookupEnv
+	}
+	if lookup := o.LookupEnv; o.NodeName != "" { // --node-name is as good as the variable
+		o.LookupEnv = func(name string) (string, bool) {
+			value, ok := lookup(name)
+			if value == "" && name == nodeNameVariable {
+				return o.NodeName, true
+			}
+			return value, ok
+		}
 	}
 	l := &loader{opts: o, global: promconfig.DefaultGlobalConfig, ext: DefaultExtension()}
 	l.env = environment{lookup: o.LookupEnv, written: map[*yaml.Node]string{}, broken: map[*yaml.Node]bool{}}
@@ -76,6 +86,7 @@ func (l *loader) load() *Config {
 	l.readRemotes(src)
 	l.checkExternalLabels()
 	l.checkExtension()
+	l.refuseAggregates()
 	shards := l.shards()
 	l.checkKeys(src)
 	if l.problems.Errors() > 0 {
@@ -86,6 +97,7 @@ func (l *loader) load() *Config {
 	cfg := l.assemble(src)
 	if cfg != nil {
 		cfg.Shards = shards
+		l.lintAggregates(cfg, src)
 	}
 	return cfg
 }

@@ -14,6 +14,9 @@ import (
 // nodeField is the field of a pod with the name of its node.
 const nodeField = "spec.nodeName"
 
+// nodeNameVariable is the usual variable for the name of the node (downward API).
+const nodeNameVariable = "NODE_NAME"
+
 // nodeLocal restricts every pod discovery to the pods of our node. Other discoveries would find the same targets on
 // every node, so they are refused. Jobs of cluster_wide_jobs are not changed.
 func (l *loader) nodeLocal() {

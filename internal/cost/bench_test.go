@@ -66,6 +66,7 @@ func BenchmarkReport(b *testing.B) {
 	for name, q := range map[string]Query{
 		"tables": {}, "drop-family": {DropFamily: "istio_histogram_0"},
 		"drop-label-safe": {DropLabel: "source_principal"}, "drop-label-colliding": {DropLabel: "le"},
+		"aggregate": {Aggregate: "istio"},
 	} {
 		b.Run(name, func(b *testing.B) {
 			longest := 0.0

@@ -18,6 +18,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 func updates(job string, groups []*targetgroup.Group) map[string]discovery.Update {
@@ -210,6 +211,8 @@ func countTexts(sets []labels.Labels, without string) (c setCounts) {
 	return c
 }
 
+func without(label series.Symbol) setsOf { return setsOf{without: []series.Symbol{label}} }
+
 // TestManySetsAreCountedInParts: a mesh with more series than fit is counted in parts, with the same result.
 func TestManySetsAreCountedInParts(t *testing.T) {
 	m := newMesh(t, "", shop())
@@ -220,13 +223,13 @@ func TestManySetsAreCountedInParts(t *testing.T) {
 		}
 	}()
 	r := &tableReader{table: m.table}
-	tally := count(pages, r, nil, nil, false)
+	tally := count(pages, r, nil, nil, nil, false)
 	for _, label := range []string{"le", "source_workload", "pod"} {
-		one, err := countSetsIn(t.Context(), pages, r, tally.labels[label], 74, 1)
+		one, err := countSetsIn(t.Context(), pages, r, without(tally.labels[label]), 74, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if many, _ := countSetsIn(t.Context(), pages, r, tally.labels[label], 74, 5); many != one {
+		if many, _ := countSetsIn(t.Context(), pages, r, without(tally.labels[label]), 74, 5); many != one {
 			t.Errorf("without %s: %+v in five parts, %+v in one", label, many, one)
 		}
 	}
@@ -348,7 +351,7 @@ func TestTheLockIsHeldBriefly(t *testing.T) {
 	}()
 	sortPages(last)
 	r := &tableReader{table: m.table}
-	tally := count(last, r, nil, nil, false)
+	tally := count(last, r, nil, nil, nil, false)
 	if _, err := tally.dropLabel(t.Context(), "source_principal", last, r); err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +370,7 @@ func TestPagesThatGoMeanwhile(t *testing.T) {
 	}
 	m.scrape(t)
 	sortPages(pages)
-	if n := count(pages, &tableReader{table: m.table}, nil, nil, false).totals.Series; n != 74 {
+	if n := count(pages, &tableReader{table: m.table}, nil, nil, nil, false).totals.Series; n != 74 {
 		t.Errorf("%d series on the pages that are held, want 74", n)
 	}
 	for i := range pages {
@@ -527,7 +530,7 @@ func TestNamesOfManyJobs(t *testing.T) {
 		c.out.totals.Jobs = c.jobs
 		var set jobSet
 		for _, job := range c.jobs {
-			set |= c.jobOf(&scrape.LastPage{Job: job})
+			set |= c.jobOf(job)
 		}
 		got := c.out.ofJobs(set)
 		if set != c.out.allJobs() || got != "each job" && !strings.Contains(got, c.jobs[jobs-1]) {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
@@ -22,6 +23,8 @@ type Source struct {
 	// Controllers returns the controller of each pod that is known, such as ReplicaSet/reviews-v1-7f9c. nil, or a pod
 	// without one: the workload of a pod is guessed from its name.
 	Controllers func() map[scrape.Pod]string
+	// Aggregates returns what is summed; nil: nothing is. Without groups the number of aggregates is not known.
+	Aggregates func() aggregate.Status
 	// LeftOut is how many of the targets without a page --limit has left out.
 	LeftOut int
 }
@@ -70,15 +73,20 @@ func (c *Costs) Report(ctx context.Context, q Query) (*Report, error) {
 	}()
 	sortPages(pages)
 	reader := &tableReader{table: c.src.Table}
-	t := count(pages, reader, c.controllers(), c.src.Watch.zero(), false)
+	sums := c.aggregates()
+	t := count(pages, reader, c.controllers(), sums.Blocks, c.src.Watch.zero(), false)
 	t.totals.Without, t.totals.LeftOut = without, min(c.src.LeftOut, without)
 	if c.src.Others != nil {
 		t.totals.Others = c.src.Others()
 	}
+	t.addSummed(sums)
+	t.totals.addWritten(c.src.Sent)
 	r := &Report{At: began, Query: q, Totals: t.totals, WhatIf: []WhatIf{}, Advice: []Fix{}, Notes: []string{}}
 	c.addZero(t, r, since)
 	c.addChange(t, r)
-	r.addWritten(c.src.Sent)
+	if perSecond := r.Totals.WrittenBytesPerSecond; perSecond != nil {
+		r.Advice = append(r.Advice, delayFix(*perSecond))
+	}
 	if r.WhatIf, err = answer(ctx, q, used, t, pages, reader); err != nil {
 		return nil, err
 	}
@@ -114,8 +122,47 @@ func (c *Costs) addZero(t *tally, r *Report, since time.Time) {
 	}
 }
 
+// aggregates returns what is summed.
+func (c *Costs) aggregates() aggregate.Status {
+	if c.src.Aggregates == nil {
+		return aggregate.Status{}
+	}
+	return c.src.Aggregates()
+}
+
+// addSummed sets what is summed, and what is sent instead.
+func (t *tally) addSummed(sums aggregate.Status) {
+	t.totals.SentSeries = t.totals.Series - t.totals.away
+	t.totals.SentSamplesPerSecond = t.totals.SamplesPerSecond - t.totals.awayPerSecond
+	if len(sums.Blocks) == 0 {
+		return
+	}
+	t.totals.Summed = &t.totals.summed
+	for by, rows := range t.tables {
+		if !hasZero(by) {
+			continue
+		}
+		for i := range rows {
+			rows[i].Summed = &rows[i].summed
+		}
+	}
+	if len(sums.Groups) == 0 && t.totals.summed > 0 {
+		return
+	}
+	n := 0
+	for i := range sums.Groups {
+		g := &sums.Groups[i]
+		n += g.Series
+		if g.Interval > 0 {
+			t.totals.SentSamplesPerSecond += float64(g.Series) / g.Interval.Seconds()
+		}
+	}
+	t.totals.Aggregates = &n
+	t.totals.SentSeries += n
+}
+
 // addWritten estimates the bytes that are sent per second.
-func (r *Report) addWritten(sent func() []Sent) {
+func (t *Totals) addWritten(sent func() []Sent) {
 	if sent == nil {
 		return
 	}
@@ -123,12 +170,11 @@ func (r *Report) addWritten(sent func() []Sent) {
 	for _, s := range sent() {
 		if s.Samples > 0 {
 			known = true
-			perSecond += r.Totals.SamplesPerSecond * float64(s.Bytes) / float64(s.Samples)
+			perSecond += t.SentSamplesPerSecond * float64(s.Bytes) / float64(s.Samples)
 		}
 	}
 	if known {
-		r.Totals.WrittenBytesPerSecond = &perSecond
-		r.Advice = append(r.Advice, delayFix(perSecond))
+		t.WrittenBytesPerSecond = &perSecond
 	}
 }
 

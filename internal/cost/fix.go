@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/pushdown"
 )
 
@@ -65,8 +66,12 @@ func (t *tally) allJobs() jobSet {
 
 // receiverSaves and pageSaves say what a fix saves.
 func receiverSaves(a Amount) string {
-	if a.Series == 0 {
+	switch {
+	case a.Series == 0:
 		return "a label less for each series that has it; no series less"
+	case a.Summed > 0:
+		return fmt.Sprintf("%s series less, and the aggregates of %s series that are summed already",
+			number(a.Series-a.Summed), number(a.Summed))
 	}
 	return fmt.Sprintf("%s series and %s samples per second less", number(a.Series), decimal(a.SamplesPerSecond))
 }
@@ -145,10 +150,11 @@ func (t *tally) labelFixes(label string, w WhatIf) []Fix {
 			Sidecar: pageSaves(w.Gone), Network: pageSaves(w.Gone), Receiver: receiverSaves(w.Gone),
 		})
 	}
-	if len(fixes) == 0 {
+	if !w.Safe && !w.Partial {
 		fixes = append(fixes, Fix{
-			Title: "Nothing before the receiver can add these series up. There, a recording rule can: sum without (" +
-				label + ") (rate(METRIC[5m])). It saves queries time, and no storage",
+			Title: "Have envoy-scraper add the series up over all targets of a workload (docs/aggregates.md). This " +
+				"counts what that saves, and prints the block to copy: envoy-scraper cost --aggregate='NAME.*' " +
+				"--aggregate-without=" + strings.Join(append(aggregate.DefaultWithout(), label), ","),
 		})
 	}
 	return fixes

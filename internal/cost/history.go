@@ -64,7 +64,7 @@ func (c *Costs) count(ctx context.Context) {
 		}
 	}()
 	sortPages(pages)
-	t := count(pages, &tableReader{table: c.src.Table}, c.controllers(), nil, true)
+	t := count(pages, &tableReader{table: c.src.Table}, c.controllers(), nil, nil, true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.history.add(c.now(), t)

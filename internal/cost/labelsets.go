@@ -4,13 +4,12 @@ import (
 	"context"
 	"slices"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
-
-// noSymbol is the name of no label.
-const noSymbol = ^series.Symbol(0)
 
 // maxHashes is how many hashes of label sets are sorted at a time: 32 MiB. With more series the pages are read several
 // times, and each time a part of the hashes is looked at.
@@ -18,6 +17,7 @@ const maxHashes = 4 << 20
 
 // setCounts says how many different label sets there are.
 type setCounts struct {
+	series    int
 	distinct  int
 	colliding int // series whose label set another series has, too
 	shared    int // label sets that several series have
@@ -29,6 +29,7 @@ func (c *setCounts) add(sorted []uint64) {
 		for i++; i < len(sorted) && sorted[i] == sorted[from]; i++ {
 		}
 		c.distinct++
+		c.series += i - from
 		if n := i - from; n > 1 {
 			c.colliding += n
 			c.shared++
@@ -36,20 +37,31 @@ func (c *setCounts) add(sorted []uint64) {
 	}
 }
 
-// countSets counts the label sets of the series of all pages without one label, over all targets. Labels are compared
+// setsOf says which label sets are counted.
+type setsOf struct {
+	without []series.Symbol // labels that are left out
+	// sums, unless nil, says which series are counted: those that are summed. The buckets, sum and count of a histogram
+	// count apart for each list of bounds that pages show it with, since they are summed apart.
+	sums func(job, name string, typ model.MetricType) bool
+}
+
+// countSets counts the label sets of the series of all pages without some labels, over all targets. Labels are compared
 // by their symbols, as a hash of 64 bits: with a million series, two different sets have the same hash once in 30
 // million reports.
 func countSets(
-	ctx context.Context, pages []scrape.LastPage, r *tableReader, without series.Symbol, total int,
+	ctx context.Context, pages []scrape.LastPage, r *tableReader, of setsOf, total int,
 ) (setCounts, error) {
-	return countSetsIn(ctx, pages, r, without, total, uint64(total/maxHashes+1))
+	return countSetsIn(ctx, pages, r, of, total, uint64(total/maxHashes+1))
 }
 
 func countSetsIn(
-	ctx context.Context, pages []scrape.LastPage, r *tableReader, without series.Symbol, total int, parts uint64,
+	ctx context.Context, pages []scrape.LastPage, r *tableReader, of setsOf, total int, parts uint64,
 ) (c setCounts, err error) {
-	_, stems := r.sizes()
-	h := &setHasher{reader: r, without: without, stems: make([]stemHash, stems)}
+	symbols, stems := r.sizes()
+	h := &setHasher{reader: r, setsOf: of, stems: make([]stemHash, stems)}
+	if of.sums != nil {
+		h.kinds = newNameKinds(of.sums, symbols)
+	}
 	hashes := make([]uint64, 0, total/int(parts)+total/int(parts)/8+chunkLines)
 	for part := range parts {
 		hashes = hashes[:0]
@@ -72,8 +84,9 @@ func countSetsIn(
 // setHasher computes hashes of the label sets of the series of a page. The hash of a set is the sum of the hashes of
 // its labels, so the labels of a stem, which hundreds of series share, are added once.
 type setHasher struct {
-	reader  *tableReader
-	without series.Symbol
+	setsOf
+	reader *tableReader
+	kinds  *nameKinds // nil: all series are counted
 
 	chunk []series.ID
 	sums  []uint64   // of the series of chunk
@@ -89,6 +102,9 @@ type stemHash struct {
 // each calls fn with the hash of each series of a page.
 func (h *setHasher) each(p *scrape.LastPage, fn func(hash uint64)) {
 	h.page++
+	if h.kinds != nil {
+		h.kinds.begin(h.reader, p)
+	}
 	for line := range p.Shown.Lines() {
 		if line.Kind != exposition.LineSeries || line.Repeated {
 			continue
@@ -102,10 +118,20 @@ func (h *setHasher) each(p *scrape.LastPage, fn func(hash uint64)) {
 
 func (h *setHasher) hashChunk(p *scrape.LastPage, fn func(hash uint64)) {
 	h.sums = grown(h.sums, len(h.chunk))
+	counted := 0
 	for i := 0; i < len(h.chunk); {
 		h.reader.read(func(v series.View) (steps int) {
 			for ; i < len(h.chunk) && steps < maxWork; i++ {
 				parts := v.Parts(h.chunk[i])
+				bounds := uint64(0)
+				if h.kinds != nil {
+					k := h.kinds.of(v, parts)
+					if k == nil {
+						steps++
+						continue
+					}
+					bounds = h.kinds.boundsOf(k, parts.Stem)
+				}
 				stem := &h.stems[parts.Stem]
 				if stem.page != h.page {
 					var labels int
@@ -114,16 +140,17 @@ func (h *setHasher) hashChunk(p *scrape.LastPage, fn func(hash uint64)) {
 					steps += labels
 				}
 				steps++
-				sum := stem.sum + h.hash(series.Pair{Name: series.SymbolName, Value: parts.Name})
+				sum := stem.sum + bounds + h.hash(series.Pair{Name: series.SymbolName, Value: parts.Name})
 				if parts.Le != 0 {
 					sum += h.hash(series.Pair{Name: series.SymbolLe, Value: parts.Le})
 				}
-				h.sums[i] = mix(sum)
+				h.sums[counted] = mix(sum)
+				counted++
 			}
 			return steps
 		})
 	}
-	for _, sum := range h.sums[:len(h.chunk)] {
+	for _, sum := range h.sums[:counted] {
 		fn(sum)
 	}
 	h.chunk = h.chunk[:0]
@@ -144,9 +171,9 @@ func (h *setHasher) sumOf(v series.View, id series.StemID, target series.TargetI
 	return sum, len(own) + len(pairs)
 }
 
-// hash returns the hash of a label; 0 for the one that is left out.
+// hash returns the hash of a label; 0 for one that is left out.
 func (h *setHasher) hash(pair series.Pair) uint64 {
-	if pair.Name == h.without {
+	if slices.Contains(h.without, pair.Name) {
 		return 0
 	}
 	return mix(uint64(pair.Name)<<32 | uint64(pair.Value))

@@ -2,11 +2,17 @@ package cost
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 )
 
 const (
@@ -15,6 +21,7 @@ const (
 	maxPage     = 100_000 // times maxRows is an int of 32 bits
 	maxSearch   = 256     // bytes of a search text; the rest is ignored
 	maxName     = 1024
+	maxWithout  = 100 // labels
 )
 
 // Query says what a report shows. ParseQuery(nil) is the table of families, the largest first.
@@ -28,7 +35,10 @@ type Query struct {
 
 	DropFamily string `json:"drop_family"` // what if this family were not there?
 	DropLabel  string `json:"drop_label"`  // what if this label were not there?
-	Used       *Usage `json:"-"`           // what if only this were kept? nil: not asked
+	// Aggregate is a regular expression of names, or the name of a preset: what if such series were summed?
+	Aggregate string `json:"aggregate"`
+	Without   string `json:"aggregate_without"` // labels that are summed away: a,b; empty: those of the preset
+	Used      *Usage `json:"-"`                 // what if only this were kept? nil: not asked
 }
 
 // Column is a column of a table.
@@ -53,6 +63,7 @@ func Columns(by By) []Column {
 	}
 	zero := numbers("zero", "Always zero", func(r *Row) float64 { return orZero(r.Zero) / float64(max(r.Series, 1)) })
 	change := numbers("change", "Change", func(r *Row) float64 { return orZero(r.Change) })
+	summed := numbers("summed", "Summed", func(r *Row) float64 { return orZero(r.Summed) / float64(max(r.Series, 1)) })
 	buckets := numbers("buckets", "Buckets", func(r *Row) float64 { return share(r.Buckets, r.Series) })
 	switch by {
 	case ByLabel:
@@ -61,10 +72,10 @@ func Columns(by By) []Column {
 		all[1].Text = "Samples"
 		return append(all, change)
 	case ByFamily:
-		return append(all, buckets, zero, change)
+		return append(all, buckets, zero, summed, change)
 	default:
 		took := numbers("took", "Scrape s/s", func(r *Row) float64 { return r.ScrapeSeconds })
-		return append(all, took, buckets, zero, change)
+		return append(all, took, buckets, zero, summed, change)
 	}
 }
 
@@ -132,9 +143,52 @@ func ParseQuery(v url.Values) (Query, error) {
 		}
 		q.Rows = n
 	}
+	if err := q.parseAggregate(v); err != nil {
+		return q, err
+	}
 	var err error
 	q.Used, err = usageOf(v)
 	return q, err
+}
+
+// parseAggregate reads what is to be summed.
+func (q *Query) parseAggregate(v url.Values) error {
+	q.Aggregate = strings.TrimSpace(v.Get("aggregate"))
+	if len(q.Aggregate) > maxName {
+		return fmt.Errorf("aggregate: an expression may have %d bytes at most", maxName)
+	}
+	if _, err := compile(q.Aggregate); err != nil {
+		return fmt.Errorf("aggregate=%.80q: give a regular expression of names, such as istio_.*: %w", q.Aggregate, err)
+	}
+	var names []string
+	for _, name := range strings.FieldsFunc(v.Get("aggregate_without"), func(r rune) bool {
+		return r == ',' || unicode.IsSpace(r)
+	}) {
+		switch {
+		case name == model.MetricNameLabel || name == model.BucketLabel:
+			return fmt.Errorf("aggregate_without: %s: a sum over it has no meaning; leave it out", name)
+		case len(name) > maxName || len(names) == maxWithout:
+			return fmt.Errorf("aggregate_without: at most %d labels of %d bytes", maxWithout, maxName)
+		case !slices.Contains(names, name):
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 && q.Aggregate == "" {
+		return errors.New("aggregate_without: give aggregate, too: the names of the series, such as istio_.*")
+	}
+	q.Without = strings.Join(names, ",")
+	return nil
+}
+
+// without returns the labels that are summed away.
+func (q *Query) without() []string {
+	if q.Without != "" {
+		return strings.Split(q.Without, ",")
+	}
+	if p, ok := aggregate.PresetOf(q.Aggregate); ok {
+		return p.Without
+	}
+	return aggregate.DefaultWithout()
 }
 
 // From returns the index of the first row of the page.
@@ -158,6 +212,8 @@ func (q Query) Values() url.Values {
 	set("rows", strconv.Itoa(q.Rows), strconv.Itoa(defaultRows))
 	set("drop_family", q.DropFamily, "")
 	set("drop_label", q.DropLabel, "")
+	set("aggregate", q.Aggregate, "")
+	set("aggregate_without", q.Without, "")
 	return v
 }
 

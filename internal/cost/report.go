@@ -61,8 +61,16 @@ type Totals struct {
 	WireBytesPerSecond     float64 `json:"wire_bytes_per_second"`
 	ScrapeSecondsPerSecond float64 `json:"scrape_seconds_per_second"` // which is time of the sidecars' main threads
 
-	// Compressed bytes to all endpoints of remote write: samples per second times the bytes per sample since the start,
-	// as if write_relabel_configs dropped nothing. nil: nothing was sent yet.
+	// Of aggregates. nil: no block sums series.
+	Summed *int `json:"summed"` // of Series: those that blocks sum
+	// Aggregates that are written for Summed. nil: not known, since nothing is sent.
+	Aggregates *int `json:"aggregates"`
+	// What is sent: aggregates instead of the series that are summed and not kept. Without Aggregates, only the others.
+	SentSeries           int     `json:"sent_series"`
+	SentSamplesPerSecond float64 `json:"sent_samples_per_second"`
+
+	// Compressed bytes to all endpoints of remote write: samples sent per second times the bytes per sample since the
+	// start, as if write_relabel_configs dropped nothing. nil: nothing was sent yet.
 	WrittenBytesPerSecond *float64 `json:"written_bytes_per_second"`
 
 	Zero      *int       `json:"zero"`         // series that were zero at every scrape since ZeroSince; nil: not known
@@ -70,7 +78,8 @@ type Totals struct {
 	Change    *int       `json:"change"`       // series more than at ChangedSince; nil: not known yet
 	Since     *time.Time `json:"change_since"` // about an hour ago, or the start
 
-	zero int
+	zero, summed, away int     // away: of summed, those that are not sent
+	awayPerSecond      float64 // samples
 }
 
 // Row is a row of a table.
@@ -86,9 +95,11 @@ type Row struct {
 	ScrapeSeconds    float64 `json:"scrape_seconds_per_second"`
 	Zero             *int    `json:"zero"`   // see Totals.Zero; nil also for labels and ByDropped
 	Change           *int    `json:"change"` // see Totals.Change
+	Summed           *int    `json:"summed"` // see Totals.Summed; nil also for labels and ByDropped
 
-	bytes float64
-	zero  int
+	bytes  float64
+	zero   int
+	summed int
 }
 
 // WhatIf is the answer to a question: what if this were not there?
@@ -111,6 +122,8 @@ type WhatIf struct {
 	UnusedLabels []string `json:"unused_labels,omitempty"` // of all series; no expression names them
 	Problems     []string `json:"problems,omitempty"`      // expressions that could not be read, with their place
 
+	Sums *Sums `json:"sums,omitempty"` // of --aggregate
+
 	Fixes []Fix `json:"fixes"`
 }
 
@@ -119,6 +132,7 @@ type Amount struct {
 	Series           int     `json:"series"`
 	SamplesPerSecond float64 `json:"samples_per_second"`
 	PageBytes        int64   `json:"page_bytes"`
+	Summed           int     `json:"summed,omitempty"` // of Series: those that are summed already
 }
 
 // Fix is a change of a configuration, to copy.

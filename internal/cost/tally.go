@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -17,6 +20,7 @@ type tally struct {
 	families map[string]*family       // by name
 	labels   map[string]series.Symbol // names of labels that series have
 	byName   []nameTotal              // by metric name, for what would change without some
+	inForce  inForce                  // what is summed already
 }
 
 // family is what a fix needs to know of a family.
@@ -30,7 +34,9 @@ type family struct {
 type nameTotal struct {
 	name   string
 	family string
+	typ    model.MetricType
 	series int
+	summed int     // of series: those that are summed already
 	rate   float64 // samples per second
 	bytes  float64 // on the pages, with the values as estimated
 	jobs   jobSet
@@ -70,13 +76,15 @@ type droppedRow struct {
 
 // count adds up the pages, of which those with the same lines are neighbours.
 func count(
-	pages []scrape.LastPage, r *tableReader, controllers map[scrape.Pod]string, zero func(series.ID) bool, brief bool,
+	pages []scrape.LastPage, r *tableReader, controllers map[scrape.Pod]string, blocks []aggregate.Block,
+	zero func(series.ID) bool, brief bool,
 ) *tally {
 	c := &counter{
 		reader: r, shaper: newShaper(r, zero), controllers: controllers, brief: brief,
 		values: map[series.Pair]struct{}{}, dropped: map[string]*droppedRow{}, jobs: jobsOf(pages),
 		groups: map[By]map[string]*Row{ByPod: {}, ByWorkload: {}, ByNamespace: {}, ByJob: {}},
-		out:    &tally{tables: map[By][]Row{}, families: map[string]*family{}, labels: map[string]series.Symbol{}},
+		out: &tally{tables: map[By][]Row{}, families: map[string]*family{}, labels: map[string]series.Symbol{},
+			inForce: inForce{blocks: blocks}},
 	}
 	c.labelAt, c.stemSeen = make([]int32, len(c.shaper.nameAt)), make([]bool, len(c.shaper.byStem))
 	var sh *shape
@@ -102,9 +110,7 @@ func jobsOf(pages []scrape.LastPage) []string {
 	return jobs
 }
 
-func (c *counter) jobOf(p *scrape.LastPage) jobSet {
-	return 1 << min(slices.Index(c.jobs, p.Job), jobBits-1)
-}
+func (c *counter) jobOf(job string) jobSet { return 1 << min(slices.Index(c.jobs, job), jobBits-1) }
 
 // addPage adds page number n, from 1.
 func (c *counter) addPage(n int32, p *scrape.LastPage, sh *shape) {
@@ -113,8 +119,7 @@ func (c *counter) addPage(n int32, p *scrape.LastPage, sh *shape) {
 	if p.Interval > 0 {
 		perSecond = 1 / p.Interval.Seconds()
 	}
-	job := c.jobOf(p)
-	c.addNames(n, sh, value, perSecond, job)
+	summed := c.addNames(n, p.Job, sh, value, perSecond)
 	c.addLabels(n, p, sh, perSecond)
 	for _, d := range sh.dropped {
 		name := p.Shown.FamilyName(d.family)
@@ -148,6 +153,7 @@ func (c *counter) addPage(n int32, p *scrape.LastPage, sh *shape) {
 	t.Dropped += left
 	t.Buckets += sh.buckets
 	t.zero += zero
+	t.summed += summed
 	t.PageBytes += p.Bytes
 	t.WireBytes += p.WireBytes
 	t.SamplesPerSecond += float64(sh.series) * perSecond
@@ -166,6 +172,7 @@ func (c *counter) addPage(n int32, p *scrape.LastPage, sh *shape) {
 		row.ScrapeSeconds += p.Duration.Seconds() * perSecond
 		row.Buckets += sh.buckets
 		row.zero += zero
+		row.summed += summed
 		row.Pods++
 	}
 	pod, namespace, workload := placeOf(p, c.controllers)
@@ -175,10 +182,21 @@ func (c *counter) addPage(n int32, p *scrape.LastPage, sh *shape) {
 	add(ByJob, p.Job)
 }
 
-func (c *counter) addNames(n int32, sh *shape, value valueSize, perSecond float64, job jobSet) {
+// addNames adds the names of page number n, and returns how many of its series are summed.
+func (c *counter) addNames(n int32, jobName string, sh *shape, value valueSize, perSecond float64) (summed int) {
 	c.names = grown(c.names, len(c.shaper.names))
+	job := c.jobOf(jobName)
 	for _, name := range sh.names {
 		total := &c.names[name.name]
+		switch fate := c.out.inForce.of(jobName, name.name, &c.shaper.names[name.name]); fate {
+		case fateBoth, fateSummed:
+			total.summed += name.series
+			summed += name.series
+			if fate == fateSummed {
+				c.out.totals.away += name.series
+				c.out.totals.awayPerSecond += float64(name.series) * perSecond
+			}
+		}
 		total.series += name.series
 		total.rate += float64(name.series) * perSecond
 		total.bytes += value.of(name.text, name.series)
@@ -192,6 +210,7 @@ func (c *counter) addNames(n int32, sh *shape, value valueSize, perSecond float6
 			total.pods++
 		}
 	}
+	return summed
 }
 
 // finish makes the rows of all tables.
@@ -239,7 +258,7 @@ func (c *counter) finishFamilies() {
 		if total.series == 0 {
 			continue
 		}
-		total.name = facts.text
+		total.name, total.typ = facts.text, facts.typ
 		total.family = familyOf(facts.text, facts.typ, func(base string) bool { return histograms[base] })
 		c.out.byName = append(c.out.byName, *total)
 		n, ok := at[total.family]
@@ -254,6 +273,7 @@ func (c *counter) finishFamilies() {
 		row.SamplesPerSecond += total.rate
 		row.bytes += total.bytes
 		row.zero += total.zero
+		row.summed += total.summed
 		row.Buckets += total.buckets
 		row.Pods = max(row.Pods, total.pods)
 		fam.names = append(fam.names, total.name)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -40,6 +41,9 @@ func (r *Report) writeTotals(b *bytes.Buffer) {
 		decimal(t.SamplesPerSecond))
 	if t.Change != nil {
 		fmt.Fprintf(b, " (%s since %s)", t.Cell("change"), t.Cell("since"))
+	}
+	if t.Summed != nil {
+		fmt.Fprintf(b, "\nSummed: %s of the series. Sent: %s.", t.Cell("summed"), t.Cell("sent"))
 	}
 	fmt.Fprintf(b, "\nRead: %s of pages per second, %s on the wire. ", size(int64(t.PageBytesPerSecond)),
 		size(int64(t.WireBytesPerSecond)))
@@ -100,7 +104,7 @@ func (f *Fix) write(b *bytes.Buffer) {
 func (r *Report) writeTable(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\nBy %s:\n", r.Query.By)
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	columns := Columns(r.Query.By)
+	columns := r.Columns()
 	for _, c := range columns[1:] {
 		fmt.Fprintf(t, "%s\t", strings.ToUpper(c.Text))
 	}
@@ -120,6 +124,15 @@ func (r *Report) writeTable(b *bytes.Buffer) {
 		fmt.Fprintf(b, "Rows %d to %d of %d.\n", min(from+1, r.Found), from+len(r.Rows), r.Found)
 	}
 	b.WriteString("\n")
+}
+
+// Columns returns the columns of the report's table: those of Columns, without what is not known of any row.
+func (r *Report) Columns() []Column {
+	columns := Columns(r.Query.By)
+	if r.Totals.Summed != nil {
+		return columns
+	}
+	return slices.DeleteFunc(columns, func(c Column) bool { return c.Key == "summed" })
 }
 
 // Cell returns the text of a column of the row; "–" for what is not known.
@@ -147,6 +160,10 @@ func (r *Row) Cell(column string) string {
 		if r.Zero != nil {
 			return percent(share(*r.Zero, r.Series))
 		}
+	case "summed":
+		if r.Summed != nil {
+			return percent(share(*r.Summed, r.Series))
+		}
 	case "change":
 		if r.Change != nil {
 			return signed(*r.Change)
@@ -167,6 +184,12 @@ func (t *Totals) Cell(key string) string {
 		return number(*t.Zero)
 	case key == "zero_since" && t.ZeroSince != nil:
 		return t.ZeroSince.UTC().Format(clock)
+	case key == "summed" && t.Summed != nil:
+		return number(*t.Summed)
+	case key == "sent" && t.Aggregates != nil:
+		return fmt.Sprintf("%s series, of which %s are aggregates", number(t.SentSeries), number(*t.Aggregates))
+	case key == "sent":
+		return fmt.Sprintf("%s series, and aggregates, which only a running process counts", number(t.SentSeries))
 	case key == "written" && t.WrittenBytesPerSecond != nil:
 		return size(int64(*t.WrittenBytesPerSecond))
 	}

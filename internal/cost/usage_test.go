@@ -286,7 +286,7 @@ func TestSlowPatternsEnd(t *testing.T) {
 			pages[i].Release()
 		}
 	}()
-	tally := count(pages, &tableReader{table: m.table}, nil, nil, false)
+	tally := count(pages, &tableReader{table: m.table}, nil, nil, nil, false)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := tally.keepUsed(ctx, &u, matcher); !errors.Is(err, context.Canceled) {

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // maxNamed is how many families or metrics an answer names at most.
@@ -30,6 +31,13 @@ func answer(
 		}
 		answers = append(answers, w)
 	}
+	if q.Aggregate != "" {
+		w, err := t.sumUp(ctx, q, pages, r)
+		if err != nil {
+			return nil, err
+		}
+		answers = append(answers, w)
+	}
 	if q.Used != nil {
 		w, err := t.keepUsed(ctx, q.Used, used)
 		if err != nil {
@@ -42,11 +50,12 @@ func answer(
 
 // whole returns what all series cost.
 func (t *tally) whole() Amount {
-	return Amount{t.totals.Series, t.totals.SamplesPerSecond, t.totals.PageBytes}
+	return Amount{t.totals.Series, t.totals.SamplesPerSecond, t.totals.PageBytes, t.totals.summed}
 }
 
 func (a Amount) minus(b Amount) Amount {
-	return Amount{a.Series - b.Series, max(a.SamplesPerSecond-b.SamplesPerSecond, 0), max(a.PageBytes-b.PageBytes, 0)}
+	return Amount{a.Series - b.Series, max(a.SamplesPerSecond-b.SamplesPerSecond, 0),
+		max(a.PageBytes-b.PageBytes, 0), max(a.Summed-b.Summed, 0)}
 }
 
 // amount sums metric names.
@@ -56,6 +65,7 @@ func (t *tally) amount(which func(n *nameTotal) bool) Amount {
 	for i := range t.byName {
 		if n := &t.byName[i]; which(n) {
 			a.Series += n.series
+			a.Summed += n.summed
 			a.SamplesPerSecond += n.rate
 			bytes += n.bytes
 		}
@@ -99,13 +109,13 @@ func (t *tally) dropLabel(ctx context.Context, label string, pages []scrape.Last
 		return w, nil
 	}
 	row := t.tables[ByLabel][slices.IndexFunc(t.tables[ByLabel], func(r Row) bool { return r.Name == label })]
-	after, err := countSets(ctx, pages, r, symbol, t.totals.Series)
+	after, err := countSets(ctx, pages, r, setsOf{without: []series.Symbol{symbol}}, t.totals.Series)
 	if err != nil {
 		return w, err
 	}
 	w.Safe = after.colliding == 0
 	if !w.Safe { // some may have had the same labels before
-		before, err := countSets(ctx, pages, r, noSymbol, t.totals.Series)
+		before, err := countSets(ctx, pages, r, setsOf{}, t.totals.Series)
 		if err != nil {
 			return w, err
 		}

@@ -7,4 +7,7 @@ const (
 	StatsPath      = "/stats/prometheus" // of Envoy's page
 	StatsPort      = "15090"             // of Envoy's page
 	MergedPort     = "15020"             // of the page that pilot-agent merges
+
+	// Uptime is the series of Envoy's page that says for how many seconds its process has run.
+	Uptime = "envoy_server_uptime"
 )

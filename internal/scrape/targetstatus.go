@@ -69,7 +69,7 @@ type traits struct {
 	restarted int64     // when a scrape saw that it had started again; 0: none did
 }
 
-const uptimeName = "envoy_server_uptime"
+const uptimeName = envoy.Uptime
 
 // notice takes a series that is new on the page. printed are the labels on the page. id is that of the series, and kept
 // is false if rules drop it.

@@ -199,6 +199,32 @@ func (s *Server) apiWrite(w http.ResponseWriter, code int, response apiResponse)
 	w.Write(body)
 }
 
+// field is a field of an answer.
+type field struct {
+	name  string
+	value any
+}
+
+// streamJSON writes an answer with some fields and a list of n rows, one row at a time.
+func (s *Server) streamJSON(w http.ResponseWriter, head []field, list string, n int, row func(int) any) {
+	w.Header().Set("Content-Type", "application/json")
+	out := &jsonWriter{w: bufio.NewWriter(w)}
+	out.raw(`{"status":"success","data":{`)
+	for _, f := range head {
+		out.raw(fmt.Sprintf(`%q:`, f.name))
+		out.element(f.value)
+		out.raw(`,`)
+	}
+	out.raw(fmt.Sprintf(`%q:[`, list))
+	for i := range n {
+		out.element(row(i))
+	}
+	out.raw(`]}}`)
+	if err := out.close(); err != nil {
+		s.log.Debug("write a list as JSON", zap.String("list", list), zap.Error(err))
+	}
+}
+
 // jsonWriter writes JSON in parts. After the first error it writes nothing more.
 type jsonWriter struct {
 	w     *bufio.Writer

@@ -162,10 +162,11 @@ func (p *costPage) addTabs(q cost.Query) {
 	for _, by := range cost.Tables() {
 		other := cost.Query{By: by, Sort: "series", Page: 1, Rows: q.Rows}
 		other.DropFamily, other.DropLabel = q.DropFamily, q.DropLabel
+		other.Aggregate, other.Without = q.Aggregate, q.Without
 		p.Tabs = append(p.Tabs, choice{Text: tabText(by), Link: p.link(other) + "#table", Current: by == q.By})
 	}
 	plain := q
-	plain.DropFamily, plain.DropLabel = "", ""
+	plain.DropFamily, plain.DropLabel, plain.Aggregate, plain.Without = "", "", "", ""
 	p.Without = p.link(plain)
 	plain.Search, plain.Page = "", 1
 	fields := p.values(plain)
@@ -188,7 +189,7 @@ func tabText(by cost.By) string {
 // addTable adds the report's table. Its query has the number of a page that there is.
 func (p *costPage) addTable() {
 	q := p.Report.Query
-	columns := cost.Columns(q.By)
+	columns := p.Report.Columns()
 	for i, c := range columns {
 		sorted := q
 		sorted.Sort, sorted.Page, sorted.Ascending = c.Key, 1, c.Key == "name"
@@ -219,6 +220,7 @@ func (p *costPage) addTable() {
 // behind returns the link of a row: what if the family or label were not there, or the evidence of the pod, or the
 // targets of the job.
 func (p *costPage) behind(q cost.Query, name string) string {
+	q.Aggregate, q.Without = "", ""
 	switch q.By {
 	case cost.ByFamily:
 		q.DropFamily, q.DropLabel = name, ""

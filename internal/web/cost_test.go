@@ -42,6 +42,16 @@ func (m *fakeMesh) cost(_ context.Context, q cost.Query) (*cost.Report, error) {
 				Receiver: "55 series less"}},
 		})
 	}
+	if q.Aggregate != "" {
+		summed, aggregates := 700_000, 70_000
+		r.Totals.Summed, r.Totals.Aggregates, r.Totals.SentSeries = &summed, &aggregates, 196_412
+		for i := range r.Rows {
+			r.Rows[i].Summed = &r.Rows[i].Series
+		}
+		r.WhatIf = append(r.WhatIf, cost.WhatIf{Question: "sum " + q.Aggregate + " without " + q.Without,
+			Answer: "66 series match and can be summed.", Safe: true, Sums: &cost.Sums{Match: q.Aggregate},
+			Fixes: []cost.Fix{{Title: "Add to the configuration", YAML: "envoy_scraper: {}\n"}}})
+	}
 	if q.DropLabel != "" {
 		r.WhatIf = append(r.WhatIf, cost.WhatIf{Question: "drop the label " + q.DropLabel,
 			Answer: "33 series must be summed, not dropped.", Colliding: 33, Fixes: []cost.Fix{}})
@@ -66,6 +76,7 @@ func TestCostPages(t *testing.T) {
 		"cost":         "/cost",
 		"cost-what-if": "/cost?by=label&sort=values&order=asc&search=o&drop_family=istio_request_bytes&drop_label=le",
 		"cost-paged":   "/cost?by=pod&sort=name&rows=1&page=2",
+		"cost-sums":    "/cost?aggregate=istio_.*&aggregate_without=pod,instance&sort=summed",
 	} {
 		w := ask(s, "GET", path)
 		wantStatus(t, w, http.StatusOK)
@@ -134,6 +145,7 @@ func TestHostileNamesOfFamiliesStayText(t *testing.T) {
 	m.costRows = costRows(evil, "http://me:canary-password@x/")
 	s := m.server(Config{})
 	for _, path := range []string{"/cost", "/cost?drop_family=" + url.QueryEscape(evil), "/cost?by=label&search=" +
+		url.QueryEscape(evil), "/cost?aggregate=" + url.QueryEscape(evil) + "&aggregate_without=" +
 		url.QueryEscape(evil)} {
 		body := ask(s, "GET", path).Body.String()
 		if strings.Contains(body, "<script>") || strings.Contains(body, "canary") {

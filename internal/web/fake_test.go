@@ -64,6 +64,7 @@ type fakeMesh struct {
 	preview   func(ctx context.Context, job, url string) (*scrape.Preview, error)
 	costRows  []cost.Row
 	costErr   error
+	sums      fakeAggregates
 
 	costReport func(cost.Query) *cost.Report // instead of one with costRows
 }
@@ -221,6 +222,7 @@ func (m *fakeMesh) sources() Sources {
 		Loaded:     func() Loaded { return m.loaded },
 		Endpoints:  func() []remotewrite.EndpointStatus { return m.endpoints },
 		Cost:       m.cost,
+		Aggregates: &m.sums,
 		History:    func() []history.Line { return m.lines },
 		Pods: PodSources{
 			Report:  func() diagnose.Report { return m.pods },

@@ -20,6 +20,7 @@ var refreshes = []int{0, 5, 15, 60}
 // selection is the part of a list that a page shows, and how. It comes from the query of the URL and goes into every
 // link, so that an address shows the same rows to everybody.
 type selection struct {
+	Of      map[string]string // parameters that say what the list is of, such as a group; every link keeps them
 	Chosen  map[string]string // the chosen value of each facet, by its key; not in it: all values
 	Search  string
 	Sort    string // the key of a column; with "-" before it, descending; empty: in the list's own order
@@ -62,8 +63,10 @@ func refreshOf(q url.Values) int {
 // query returns the selection as it is written in a URL, without what is the default.
 func (s selection) query() url.Values {
 	q := url.Values{}
-	for key, value := range s.Chosen {
-		q.Set(key, value)
+	for _, set := range []map[string]string{s.Of, s.Chosen} {
+		for key, value := range set {
+			q.Set(key, value)
+		}
 	}
 	for key, value := range map[string]string{"search": s.Search, "sort": s.Sort} {
 		if value != "" {

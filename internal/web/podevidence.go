@@ -217,7 +217,7 @@ func (s *Server) stepsOf(pod scrape.Pod) []*stepsView {
 	none := func() string { return "" }
 	for _, p := range s.src.Pods.Targets(pod) {
 		for _, t := range p.Targets {
-			add(t.Pod, p.Job, t.Discovered, none)
+			add(t.Pod, p.Job, t.Discovered, func() string { return s.sumsNote(t.Labels) })
 		}
 		for _, d := range p.Dropped {
 			add(d.Pod, p.Job, d.Discovered, none)

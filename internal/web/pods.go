@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -321,29 +320,11 @@ func (s *Server) apiPods(w http.ResponseWriter, r *http.Request) {
 			err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	out := &jsonWriter{w: bufio.NewWriter(w)}
-	out.raw(`{"status":"success","data":{"at":`)
-	out.element(a.At)
-	for _, field := range []struct {
-		name  string
-		value any
-	}{{"total", a.Total}, {"causes", a.Causes}, {"funnels", a.Funnels}, {"notes", a.Notes}} {
-		out.raw(fmt.Sprintf(`,%q:`, field.name))
-		out.element(field.value)
-	}
+	head := []field{{"at", a.At}, {"total", a.Total}, {"causes", a.Causes}, {"funnels", a.Funnels}, {"notes", a.Notes}}
 	if a.Evidence != nil {
-		out.raw(`,"evidence":`)
-		out.element(a.Evidence)
+		head = append(head, field{"evidence", a.Evidence})
 	}
-	out.raw(`,"pods":[`)
-	for i := range a.Pods {
-		out.element(&a.Pods[i])
-	}
-	out.raw(`]}}`)
-	if err := out.close(); err != nil {
-		s.log.Debug("write the pods", zap.Error(err))
-	}
+	s.streamJSON(w, head, "pods", len(a.Pods), func(i int) any { return &a.Pods[i] })
 }
 
 // podCounts are the numbers of pods on the overview. Pods that have finished, or that other instances scrape, are not

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
@@ -36,11 +37,13 @@ func parseTemplates() *template.Template {
 		"bytes":  show.Bytes,
 		"count":  show.Count,
 		"cut":    cut,
+		"cutAt":  cutAt,
 		"number": func(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) },
 		"round":  func(f float64) int64 { return int64(f + 0.5) },
 		"mask":   maskURLs,
 		"redact": config.RedactURLs,
 		"pairs":  pairs,
+		"value":  valueText,
 		"webURL": webURL,
 		"since":  func(t, now time.Time) string { return show.Brief(now.Sub(t)) },
 		"stateClass": func(state discovery.State) string {
@@ -59,7 +62,9 @@ func parseTemplates() *template.Template {
 		"refreshes": func() []int { return refreshes },
 		"themes":    func() []choice { return themes },
 
-		"verdictClass": verdictClass,
+		"defaultWithout": func() string { return strings.Join(aggregate.DefaultWithout(), ", ") },
+		"presets":        aggregate.Presets,
+		"verdictClass":   verdictClass,
 	}).ParseFS(templates, "templates/*.html"))
 }
 
@@ -73,6 +78,7 @@ var navigation = []link{
 	{"pods", "Pods", "p"},
 	{"targets", "Targets", "t"},
 	{"service-discovery", "Service discovery", "d"},
+	{"aggregates", "Aggregates", "a"},
 	{"cost", "Cost", "c"},
 	{"config", "Configuration", "f"},
 	{"metrics", "Metrics", "m"},

@@ -31,6 +31,7 @@ func (s *Server) handler() http.Handler {
 	page("/pods", withTheme(s.podsPage))
 	page("/targets", withTheme(s.targets))
 	page("/service-discovery", withTheme(s.serviceDiscovery))
+	page("/aggregates", withTheme(s.aggregates))
 	page("/cost", withTheme(s.cost))
 	page("/config", withTheme(s.config))
 	page("/static/", s.asset)
@@ -43,6 +44,7 @@ func (s *Server) handler() http.Handler {
 	page("/api/v1/status/buildinfo", s.apiBuild)
 	page("/api/v1/status/flags", s.apiFlags)
 	page("/api/v1/status/remote_write", s.apiRemoteWrite)
+	page("/api/v1/aggregates", s.apiAggregates)
 	page("/api/v1/cost", s.apiCost)
 	mux.HandleFunc("POST /api/v1/cost", s.apiCost) // changes nothing: what dashboards use may be longer than a URL
 

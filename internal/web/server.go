@@ -59,6 +59,7 @@ type Sources struct {
 	History    func() []history.Line // the last hour
 	Pods       PodSources
 	Cost       func(context.Context, cost.Query) (*cost.Report, error)
+	Aggregates Aggregates
 	Ready      func() (ok bool, why string) // why: the reason if not ok
 	Reload     func(context.Context) error
 	Notice     string // a sentence that every page shows; empty: none

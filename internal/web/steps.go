@@ -18,7 +18,7 @@ type stepsView struct {
 	Job    string
 	Name   string // empty: discovery no longer finds it
 	Kept   bool
-	Note   string // why rules keep it and it is not scraped from here; empty: it is, or they do not
+	Note   string // where it is summed, or why rules keep it and it is not scraped from here; empty: neither
 	Before labels.Labels
 	After  labels.Labels
 	Steps  []stepRow

@@ -28,6 +28,28 @@ type targetRow struct {
 	ID    string // anchor of the row; only rows of the page have it, Steps and Read
 	Steps string // link to the page that explains its labels
 	Read  string // how its page is read; empty: whole, and nothing could be left out
+
+	public labels.Labels // with credentials
+	Sums   []groupLink   // groups in which its series are summed; see addSums
+}
+
+// groupLink is a group in which series of a target are summed.
+type groupLink struct {
+	ID     string `json:"group"` // asks for it
+	Series int    `json:"series"`
+}
+
+// addSums sets Sums.
+func (s *Server) addSums(rows []*targetRow) {
+	targets := make([]labels.Labels, len(rows))
+	for i, row := range rows {
+		targets[i] = row.public
+	}
+	for i, groups := range s.sumsOf(targets) {
+		for _, g := range groups {
+			rows[i].Sums = append(rows[i].Sums, groupLink{groupID(g.Group), g.Series})
+		}
+	}
 }
 
 // targetList describes the list of the targets: the failed ones first.
@@ -76,6 +98,7 @@ func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
 	view, found := described.show(targetRows(pools), parseSelection(r, described.keys()...))
 	switch format {
 	case formatJSON:
+		s.addSums(found)
 		writeJSON(s, w, view, found, targetJSON)
 		return
 	case formatText:
@@ -88,6 +111,7 @@ func (s *Server) targets(w http.ResponseWriter, r *http.Request) {
 			page.Others += j.Others
 		}
 	}
+	s.addSums(view.Rows)
 	for _, row := range view.Rows { // only for the rows of the page: Discovered computes the labels
 		found := row.Discovered()
 		row.ID, row.Steps = "target-"+strconv.FormatUint(found.Hash(), 16), stepsLink(row.Job, found)
@@ -125,8 +149,9 @@ func targetRows(pools []scrape.PoolStatus) []*targetRow {
 	all, rows := make([]targetRow, 0, n), make([]*targetRow, 0, n)
 	for _, p := range pools {
 		for _, t := range p.Targets {
+			public := t.Labels
 			t.Job, t.URL, t.Err, t.Labels = p.Job, maskURLs(t.URL), maskURLs(t.Err), maskLabels(t.Labels)
-			all = append(all, targetRow{TargetStatus: t})
+			all = append(all, targetRow{TargetStatus: t, public: public})
 			rows = append(rows, &all[len(all)-1])
 		}
 	}
@@ -150,6 +175,7 @@ type targetFields struct {
 	Labels          labels.Labels `json:"labels"`
 	EverySeconds    float64       `json:"everySeconds"`          // between two scrapes
 	SlowedSince     *time.Time    `json:"slowedSince,omitempty"` // absent: that is its interval
+	Summed          []groupLink   `json:"summed,omitempty"`
 }
 
 // wholePage is the size of a page in JSON.
@@ -162,7 +188,8 @@ func targetJSON(t *targetRow) any {
 	f := targetFields{Job: t.Job, URL: t.URL, State: t.Health, Error: t.Err, LastScrape: ever(t.LastScrape),
 		DurationSeconds: t.Duration.Seconds(), Samples: t.Samples, Kept: t.Kept, PageBytes: t.PageBytes,
 		Filter: t.Filter, WhyWhole: t.WhyWhole, Labels: t.Labels,
-		EverySeconds: t.Every().Seconds(), SlowedSince: ever(t.SlowedSince)}
+		EverySeconds: t.Every().Seconds(), SlowedSince: ever(t.SlowedSince),
+		Summed: t.Sums}
 	if t.Whole != (scrape.PageSize{}) {
 		f.WholePage = &wholePage{t.Whole.Bytes, t.Whole.Samples}
 	}

@@ -44,6 +44,7 @@ var fixes = []struct{ message, fix string }{
 	{"min_shards must not be greater", "write a smaller number"},
 	{"role missing", "add role: pod"},
 	{"empty or null", "complete the entry, or remove it"},
+	{"into map[", "write a mapping, as {name: value}"},
 	{"cannot unmarshal !!seq", "write a single value here, not a list"},
 	{"cannot unmarshal !!map", "remove the keys below it, or correct their indentation"},
 	{"into bool", "write true or false"},
@@ -77,6 +78,9 @@ func UnknownKey(key string, own any) (why, fix string) {
 	case key:
 		if slices.Contains(keysOfJobs, key) {
 			return "this key does not exist here", "write it into envoy_scraper.jobs, in an entry with the job's name"
+		}
+		if key == "aggregate" {
+			return "this key does not exist here", "write it below envoy_scraper, with the job's name in jobs"
 		}
 		return "this key does not exist here, but at another level", "correct the indentation"
 	default:

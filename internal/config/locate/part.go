@@ -105,6 +105,16 @@ func (p *Part) causedByRemoval(n *yaml.Node, msg string) bool {
 	return false
 }
 
+// Node returns the value as written at a path, or nil.
+func (p *Part) Node(path string) *yaml.Node {
+	for n, at := range p.positions {
+		if at.Path == path {
+			return n
+		}
+	}
+	return nil
+}
+
 func (p *Part) recordPositions(n *yaml.Node, at Position) {
 	p.positions[n] = at
 	switch n.Kind {

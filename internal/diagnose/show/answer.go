@@ -70,7 +70,7 @@ type Relabeling struct {
 	Job    string            `json:"job"`
 	Name   string            `json:"target"` // such as shop/cart-0 istio-proxy:15090
 	Kept   bool              `json:"kept"`
-	Note   string            `json:"note,omitempty"` // why it is kept and not scraped from here
+	Note   string            `json:"note,omitempty"` // where it is summed, or why it is kept and not scraped from here
 	Steps  []Step            `json:"steps"`
 	Before map[string]string `json:"labelsBefore"`
 	After  map[string]string `json:"labelsAfter,omitempty"` // if kept

@@ -35,6 +35,14 @@
 {{- if and $v.config (include "envoy-scraper.maxDelay" .) }}
 {{- fail "config: replaces delivery, which would be ignored; write envoy_scraper.max_delay into config" }}
 {{- end }}
+{{- if and $v.config (default dict $v.aggregate).enabled }}
+{{- fail "config: replaces aggregate, which would be ignored; write envoy_scraper.aggregate into config" }}
+{{- end }}
+{{- range $i, $entry := (include "envoy-scraper.aggregates" . | fromJson).entries }}
+{{- if not $entry.jobs }}
+{{- fail "aggregate.jobs: is empty and sidecarJob.enabled is false, so nothing would be summed; name jobs" }}
+{{- end }}
+{{- end }}
 {{- if not (or $v.config $v.remoteWrite) }}
 {{- fail "remoteWrite: is empty, so there is no receiver for the samples; add one, as remoteWrite[0].url=http://prometheus-server.monitoring.svc:9090/api/v1/write" }}
 {{- end }}

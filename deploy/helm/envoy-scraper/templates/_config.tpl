@@ -93,6 +93,35 @@
 {{- default (ternary "30s" "" (eq (default "fresh" $delivery.preset) "economical")) $delivery.maxDelay }}
 {{- end }}
 
+{{- /* The entries of envoy_scraper.aggregate, as JSON {"entries": [...]}: that of the preset, and aggregate.extra. What
+       tells the sums of one pod of envoy-scraper from those of another is its node or its name. */}}
+{{- define "envoy-scraper.aggregates" -}}
+{{- $entries := list }}
+{{- $values := default dict .Values.aggregate }}
+{{- if $values.enabled }}
+{{- $job := .Values.sidecarJob }}
+{{- $jobs := default (ternary (list $job.name) list (eq true $job.enabled)) $values.jobs }}
+{{- $base := dict "jobs" $jobs "as" (dict "instance" (ternary "%{NODE_NAME}" "%{POD_NAME}" (eq .Values.mode "daemonset"))) }}
+{{- $preset := default "istio" $values.preset }}
+{{- if ne $preset "none" }}
+{{- /* what tells pods apart; the last four are labels of pods that a labelmap may copy */}}
+{{- $without := list "instance" "pod" "pod_name" "namespace" "pod_template_hash" "controller_revision_hash"
+  "statefulset_kubernetes_io_pod_name" "apps_kubernetes_io_pod_index" }}
+{{- if eq $preset "istio-lean" }}
+{{- /* neither Istio's dashboards nor Kiali read these: docs/decisions/0056 */}}
+{{- $without = concat $without (list "source_app" "source_version" "destination_app" "destination_version") }}
+{{- end }}
+{{- $options := default dict $values.options }}
+{{- $labels := ternary dict (dict "without" $without) (hasKey $options "by") }}
+{{- $entries = append $entries (merge (deepCopy $options) $base (dict "match" "istio_.*") $labels) }}
+{{- end }}
+{{- range $values.extra }}
+{{- $entries = append $entries (merge (deepCopy .) $base) }}
+{{- end }}
+{{- end }}
+{{- dict "entries" $entries | toJson }}
+{{- end }}
+
 {{- define "envoy-scraper.config" -}}
 {{- with .Values.globalConfig }}
 global:
@@ -130,6 +159,10 @@ envoy_scraper:
   {{- with .Values.jobSettings }}
   # Settings of jobs that Prometheus does not have.
   jobs: {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- with (include "envoy-scraper.aggregates" . | fromJson).entries }}
+  # Series of these names have no series per pod: their sum is sent.
+  aggregate: {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- $files := list }}
 {{- if and .Values.extraJobs (kindIs "string" .Values.extraJobs) }}{{ $files = append $files "extra-jobs.yml" }}{{ end }}

@@ -177,6 +177,12 @@ spec:
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+{{- else if (default dict .Values.aggregate).enabled -}}
+# Tells the sums of this pod from those of the one before it.
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
 {{- end }}
 {{- end }}
 

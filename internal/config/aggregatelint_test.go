@@ -1,0 +1,201 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestChecksOfAggregates: what check says of valid entries of envoy_scraper.aggregate: warnings, notes, and errors that
+// only the jobs explain.
+func TestChecksOfAggregates(t *testing.T) {
+	const (
+		entry  = ":3: warning: envoy_scraper.aggregate[0]"
+		pods   = "kubernetes_sd_configs: [{role: pod}]"
+		envoy  = "metrics_path: /stats/prometheus, "
+		static = "static_configs: [{targets: ['a:1']}]"
+		istio  = "{jobs: [a], match: 'istio_.*', as: {instance: n}}"
+		byNode = "{jobs: [a], match: 'istio_.*', as: {instance: '%{NODE_NAME}'}}"
+		bigger = ", metric_relabel_configs: [{source_labels: [__name__], action: keep, regex: '"
+		uptime = `:6: warning: job "a": scrape_configs[0].metric_relabel_configs[0]: it drops envoy_server_uptime, ` +
+			`by which ` +
+			"envoy_scraper.aggregate[0] sees that an Envoy has restarted: a restart is then seen only if counters " +
+			"fall, and " +
+			"what a new pod has counted before its first scrape is left out (keep envoy_server_uptime too)"
+		native = "native histograms cannot be summed: their buckets may change from scrape to scrape (set "
+		same   = "the value is the same in each: all would write the same series, and the receiver would take some " +
+			"samples " +
+			`of each (write what tells them apart, as instance: "%{NODE_NAME}" or "%{POD_NAME}")`
+	)
+	for name, c := range map[string]struct {
+		opts   Options
+		entry  string
+		job    string // keys of the job a
+		before string // top-level keys
+		want   string // the only problem or note; empty: none
+	}{
+		"nothing unwise": {entry: istio, job: static},
+		"native histograms": {entry: istio, job: static + ", scrape_native_histograms: true",
+			want: ":3: envoy_scraper.aggregate[0].match: istio_.*: job a has scrape_native_histograms, and " + native +
+				"scrape_native_histograms: false for the job, or let match find only counters, as istio_.*_total)"},
+		"custom buckets": {entry: istio, job: static + ", convert_classic_histograms_to_nhcb: true",
+			want: "job a has convert_classic_histograms_to_nhcb, and " + native},
+		"native histograms by global": {entry: istio, job: static, before: "global: {scrape_native_histograms: true}\n",
+			want: "job a has scrape_native_histograms, and " + native},
+		"native histograms, only counters": {entry: strings.Replace(istio, "istio_.*", "istio_.*_total", 1),
+			job: static + ", scrape_native_histograms: true"},
+		"no name can match": {entry: strings.Replace(istio, "istio_.*", "istio-.*", 1), job: static,
+			want: entry + ".match: istio-.*: no name of Envoy's can match it: names have letters, digits, _ and : " +
+				"only, so " +
+				"nothing is summed (correct the expression, as istio_.*)"},
+		"not anchored in the mind": {entry: strings.Replace(istio, "istio_.*", "istio_", 1), job: static,
+			want: entry + ".match: istio_: the expression must match the whole name of a series, so nothing is " +
+				"summed (write " +
+				"istio_.*)"},
+		"a histogram's " +
+			"family": {entry: strings.Replace(istio, "istio_.*", "istio_requests_total|istio_request_bytes", 1),
+			job: static, want: "istio_request_bytes is a histogram, whose series are named " +
+				"istio_request_bytes_bucket, " +
+				"istio_request_bytes_sum, istio_request_bytes_count, so it is not summed (match these names too, as " +
+				"istio_request_bytes.*)"},
+		"a part of a histogram": {entry: strings.Replace(istio, "istio_.*", "istio_request_bytes_(sum|count)", 1),
+			job: static, want: "it matches istio_request_bytes_sum, istio_request_bytes_count, but not " +
+				"istio_request_bytes_bucket: the histogram is summed in part, and the rest has a series per pod " +
+				"(match " +
+				"istio_request_bytes_.*, or drop the rest with metric_relabel_configs)"},
+		"quantiles": {entry: "{jobs: [a], match: 'istio_.*', without: [pod, quantile], as: {instance: n}}", job: static,
+			want: entry + ".without[1]: quantile: has no effect: quantiles cannot be summed and are sent as they " +
+				"are (remove it)"},
+		"a label twice": {entry: "{jobs: [a], match: 'istio_.*', by: [job, instance], as: {instance: n}}", job: static,
+			want: entry + ".by[1]: instance: has no effect: as sets this label (remove it here)"},
+		"the label of as left out": {entry: "{jobs: [a], match: 'istio_.*', without: [instance], as: {instance: n}}",
+			job: static},
+		"jobs added up": {entry: "{jobs: [a, b], match: 'istio_.*', by: [reporter], as: {instance: n}}", job: static,
+			want: entry + ": the sums have no label job, so the series of all its jobs are added up (keep job, " +
+				"unless the jobs " +
+				"have different pods)"},
+		"jobs of two intervals": {entry: "{jobs: [a, b], match: 'istio_.*', as: {instance: n}}",
+			job: static + ", scrape_interval: 30s"},
+		"one value in shards": {opts: Options{ShardIndex: "0", ShardCount: "3"}, entry: istio, job: static,
+			want: entry + ".as.instance: n: several instances share the targets, and " + same},
+		"one value in shards, announced": {opts: Options{Check: true}, entry: istio + "\n  shards: [{count: 3}]",
+			job: static, want: entry + ".as.instance: n: several instances share the targets, and " + same},
+		"one value on every node": {opts: Options{NodeName: "n1"}, entry: istio, job: pods,
+			want: entry + ".as.instance: n: --node-name says that there is an agent on each node, and " + same},
+		"the node's name": {opts: Options{NodeName: "n1"}, entry: byNode, job: pods},
+		"one value, another external label": {opts: Options{NodeName: "n1"}, entry: istio, job: pods,
+			before: "global: {external_labels: {agent: '%{NODE_NAME}'}}\n"},
+		"one value, an external label of the flag": {opts: Options{NodeName: "n1",
+			ExternalLabels: map[string]string{"agent": "x"}}, entry: istio, job: pods},
+		"every node sums everything": {opts: Options{NodeName: "n1"},
+			entry: byNode + "\n  cluster_wide_jobs: [a]", job: static,
+			want: entry + ".jobs: a: the job is in cluster_wide_jobs: the agent on every node sums all its " +
+				"targets, so " +
+				"queries that add up the agents count each target once for every node (scrape the job from a " +
+				"Deployment)"},
+		"uptime not kept": {entry: istio, job: envoy + static + bigger + "istio_.*'}]", want: uptime},
+		"uptime kept":     {entry: istio, job: envoy + static + bigger + "istio_.*|envoy_server_uptime'}]"},
+		"no uptime there": {entry: istio, job: static + bigger + "istio_.*'}]"},
+		"uptime dropped": {entry: istio, want: uptime,
+			job: envoy + static + strings.Replace(bigger, "keep", "drop", 1) + "envoy_.*'}]"},
+		"renamed before a keep": {entry: istio, job: envoy + static +
+			strings.Replace(bigger, "[{", "[{target_label: __name__, replacement: x}, {", 1) + "istio_.*'}]"},
+		"kept by another label": {entry: istio,
+			job: envoy + static + strings.Replace(bigger, "__name__", "reporter", 1) + "x'}]"},
+		"le is removed": {entry: istio, job: static + ", metric_relabel_configs: [{action: labeldrop, regex: l.}]",
+			want: `:6: warning: job "a": scrape_configs[0].metric_relabel_configs[0]: it removes le, so all ` +
+				`buckets of a ` +
+				"histogram are one series, and cannot be summed by envoy_scraper.aggregate[0] (keep le)"},
+		"labels of pods copied": {entry: istio,
+			job: pods + ", relabel_configs: [{action: labelmap, regex: __meta_kubernetes_pod_label_(.+)}]",
+			want: `:6: warning: job "a": scrape_configs[0].relabel_configs[0]: it copies labels of pods, among them ` +
+				"pod_template_hash, controller_revision_hash, statefulset_kubernetes_io_pod_name, " +
+				"apps_kubernetes_io_pod_index: the sums of envoy_scraper.aggregate[0] would be other series after " +
+				"every " +
+				"rollout, or in every pod (add pod_template_hash, controller_revision_hash, " +
+				"statefulset_kubernetes_io_pod_name, apps_kubernetes_io_pod_index to without)"},
+		"labels of pods copied with a prefix": {
+			entry: "{jobs: [a], match: 'istio_.*', without: [pod_pod_template_hash], as: {instance: n}}",
+			job: pods + ", relabel_configs: [{action: labelmap, regex: __meta_kubernetes_pod_label_(.*_hash), " +
+				"replacement: " +
+				"'pod_$1'}]",
+			want: "among them pod_controller_revision_hash: "},
+		"labels of pods copied and dropped": {entry: istio, job: pods + ", relabel_configs: [{action: labelmap, " +
+			"regex: " +
+			"__meta_kubernetes_pod_label_(.+)}, {action: labeldrop, regex: .*_hash|.*_kubernetes_io_.*}]"},
+		"labels of pods not in by": {entry: "{jobs: [a], match: 'istio_.*', by: [job, app], as: {instance: n}}",
+			job: pods + ", relabel_configs: [{action: labelmap, regex: __meta_kubernetes_pod_label_(.+)}]"},
+		"an endpoint without the label": {entry: istio, job: static, before: "remote_write:\n- url: " +
+			"http://r/write\n  " +
+			"write_relabel_configs:\n  - {action: labeldrop, regex: x}\n  - {action: labelkeep, regex: __name__|le}\n",
+			want: ":8: warning: remote_write[0].write_relabel_configs[1]: __name__|le: it removes instance, which " +
+				"envoy_scraper.aggregate[0].as sets: the sums of two agents would be the same series (keep this " +
+				"label)"},
+		"raw beside sums": {entry: "{jobs: [a], match: 'istio_.*', as: {instance: n, kind: sum}, keep_raw: true}",
+			job: static, want: ":3: note: envoy_scraper.aggregate[0].keep_raw: series and sums have the same " +
+				"names: a query " +
+				`must select kind="sum" for the sums, or kind!="sum" for the series; without it, it counts twice`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := c.before
+			if !strings.Contains(before, "remote_write") {
+				before += someRemote
+			}
+			other := static
+			if c.opts.NodeName != "" {
+				other = pods
+			}
+			text := "envoy_scraper:\n  aggregate:\n  - " + c.entry + "\n" + before + "scrape_configs:\n- " +
+				"{job_name: a, " +
+				c.job + "}\n- {job_name: b, " + other + "}\n"
+			if c.opts.LookupEnv == nil {
+				c.opts.LookupEnv = envOf()
+			}
+			got := problemsOf(t, c.opts, text)
+			if cfg, err := Load(Options{File: write(t, "n.yml", text), LookupEnv: c.opts.LookupEnv, Check: true,
+				NodeName: c.opts.NodeName}); err == nil {
+				for _, n := range cfg.Notes {
+					if strings.Contains(n.Key, "aggregate[0].") {
+						got = append(got, strings.TrimPrefix(n.String(), cfg.opts.File))
+					}
+				}
+			}
+			switch {
+			case c.want == "" && len(got) > 0:
+				t.Errorf("check says\n%s\nwant nothing", strings.Join(got, "\n"))
+			case c.want != "" && (len(got) != 1 || !strings.Contains(got[0], c.want)):
+				t.Errorf("check says\n%s\nwant one line with\n%s", strings.Join(got, "\n"), c.want)
+			}
+		})
+	}
+}
+
+// TestSumsOverJobsOfTwoIntervals: such sums are late, which is a warning beside the one about adding up jobs.
+func TestSumsOverJobsOfTwoIntervals(t *testing.T) {
+	text := strings.Replace(aggregateFile("{jobs: [a, b], match: 'istio_.*', without: [job], as: {instance: n}}"),
+		"{job_name: a,", "{job_name: a, scrape_interval: 10s,", 1)
+	got := strings.Join(problemsOf(t, Options{}, text), "\n")
+	const want = ":3: warning: envoy_scraper.aggregate[0].jobs: a, b: job a is scraped every 10s and job b every " +
+		"1m: their " +
+		"sum is up to 1m behind (keep the label job, or give the jobs one interval)"
+	if !strings.Contains(got, want) || strings.Count(got, "\n") != 1 {
+		t.Errorf("check says\n%s\nwant two lines, one of them\n%s", got, want)
+	}
+}
+
+// TestSumsAreNoted: a note of check says what the sums of an entry are.
+func TestSumsAreNoted(t *testing.T) {
+	for entry, want := range map[string]string{
+		"{jobs: [a], match: 'istio_.*', as: {instance: '%{NODE_NAME}'}}": "sums of istio_.* of a, without " +
+			"instance, pod, " +
+			`pod_name, namespace, with {instance="n1"}, written every 1m`,
+		"{jobs: [a, b], match: x|y, by: [job, app], prefix: 'sum:', as: {instance: n, kind: s}}": "sums of x|y of a, " +
+			`b, by job, app, with {instance="n", kind="s"}, named sum:…, written at the interval of each job`,
+	} {
+		text := strings.Replace(aggregateFile(entry), "{job_name: b,", "{job_name: b, scrape_interval: 30s,", 1)
+		cfg := load(t, Options{LookupEnv: envOf("NODE_NAME", "n1")}, text)
+		want = ":3: note: envoy_scraper.aggregate[0]: " + want
+		if got := strings.TrimPrefix(notesOf(cfg), cfg.opts.File); got != want {
+			t.Errorf("notes\n%s\nwant\n%s", got, want)
+		}
+	}
+}
