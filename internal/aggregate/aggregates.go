@@ -217,8 +217,8 @@ func (a *Aggregates) Forget(id series.SourceID) {
 	a.table.ReleaseTarget(s.target)
 }
 
-// beginAnew forgets with what the next page of a source would be compared. It keeps which series were sent as they were.
-// The caller has locked the feed.
+// beginAnew forgets with what the next page of a source would be compared. It keeps which series were sent as they
+// were. The caller has locked the feed.
 func (a *Aggregates) beginAnew(s *source) {
 	a.keepFormer(s)
 	if s.was != nil {

@@ -178,7 +178,7 @@ func (a *simAgent) stepClock() {
 	a.w.note("agent %d: its clock is set by %v", a.number, by)
 	a.isSet = true
 	a.a.changing.Lock()
-	for _, b := range a.a.blocks.all { // times of the same process differ by the time that has passed, whatever clocks say
+	for _, b := range a.a.blocks.all { // Go's times differ by the time that has passed, whatever the clock says
 		b.since = b.since.Add(by)
 	}
 	a.skew.Add(int64(by))

@@ -14,15 +14,15 @@ import (
 )
 
 // The model test does random things to a simulated mesh and its agents, and compares every sample of an aggregate with
-// what is true. It runs a few hundred seeds; MODEL_SEEDS sets how many, MODEL_FIRST the first. A test that fails names
+// what is true. It runs 200 seeds; MODEL_SEEDS sets how many, MODEL_FIRST the first. A test that fails names
 // its seed and lists its last steps:
 //
 //	MODEL_SEEDS=10000 go test ./internal/aggregate -run TestModel
 //
-// Its parts: the mesh, which knows every request that happened (model_mesh_test.go); the truth, which says for each page
-// what an agent must and may count (model_truth_test.go); the agents, each an Aggregates whose samples are checked
+// Its parts: the mesh, which knows every request that happened (model_mesh_test.go); the truth, which says for each
+// page what an agent must and may count (model_truth_test.go); the agents, each an Aggregates whose samples are checked
 // (model_agent_test.go); and the steps, here.
-const ordinarySeeds = 300
+const ordinarySeeds = 200
 
 func TestModel(t *testing.T) {
 	number := func(name string, otherwise int) int {
@@ -97,6 +97,12 @@ func (w *world) plan(at time.Time, do func()) {
 	w.queue = append(w.queue, planned{at, do})
 }
 
+// pass lets time pass, and what is due happen.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 // longestScrape is how long a scrape takes at most.
 func (w *world) longestScrape() time.Duration { return w.interval / 5 }
 
@@ -147,7 +153,7 @@ func (w *world) run() {
 			break
 		}
 		w.queue = slices.Delete(w.queue, next, next+1)
-		time.Sleep(time.Until(p.at))
+		pass(time.Until(p.at))
 		p.do()
 		for _, a := range w.agents {
 			a.checkTicks()
@@ -158,7 +164,7 @@ func (w *world) run() {
 		tg.end()
 	}
 	if !w.t.Failed() {
-		time.Sleep(simIdle + 3*w.interval + 24*time.Hour) // the clock of an agent may have been set back
+		pass(simIdle + 3*w.interval + 24*time.Hour) // the clock of an agent may have been set back
 	}
 	for _, a := range w.agents {
 		a.stop()
@@ -228,7 +234,7 @@ func (w *world) idle() {
 	}
 	w.note("nothing for a while")
 	wait := simIdle - w.interval + time.Duration(w.random.Int64N(int64(4*w.interval)))
-	time.Sleep(wait.Truncate(time.Millisecond) + time.Duration(1+w.random.IntN(int(time.Millisecond)-1)))
+	pass(wait.Truncate(time.Millisecond) + time.Duration(1+w.random.IntN(int(time.Millisecond)-1)))
 	for range 2 {
 		w.newTarget(0)
 	}

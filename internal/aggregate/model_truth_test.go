@@ -66,8 +66,8 @@ func (t *truth) at(key string, when time.Time, atMost bool) float64 {
 // bounds are the least and the most that an agent may count.
 type simBounds struct{ least, most float64 }
 
-// increase returns what an agent may count of a row of a page. before is the page that it has read last in this sequence
-// of pages; nil: none. This is the table of semantics, in terms of
+// increase returns what an agent may count of a row of a page. before is the page that it has read last in this
+// sequence of pages; nil: none. This is the table of semantics, in terms of
 // what has really happened:
 //
 //	the lines lived on           what was added

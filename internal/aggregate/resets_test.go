@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// TestHistogramsBeginAgainAsAWhole: Envoy evicts a histogram with all its lines. Those that have grown past what they had
-// until the next page do not fall.
+// TestHistogramsBeginAgainAsAWhole: Envoy evicts a histogram with all its lines. Those that have grown past what they
+// had until the next page do not fall.
 func TestHistogramsBeginAgainAsAWhole(t *testing.T) {
 	lines := func(first, last float64) []line {
 		h := model.MetricTypeHistogram
@@ -44,7 +44,8 @@ func TestSumsOfNegativeValuesFall(t *testing.T) {
 	for i, sum := range []float64{50, 40} {
 		b.now = b.now.Add(time.Second)
 		v := float64(10 + i)
-		a.scrape(line{"istio_ms_bucket", "le=+Inf", h, v}, line{"istio_ms_sum", "", h, sum}, line{"istio_ms_count", "", h, v})
+		a.scrape(line{"istio_ms_bucket", "le=+Inf", h, v}, line{"istio_ms_sum", "", h, sum},
+			line{"istio_ms_count", "", h, v})
 		b.wait(9 * time.Second)
 	}
 	b.want(aggregate("istio_ms_count", "", ""), "10:0 20:1")

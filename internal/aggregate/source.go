@@ -25,7 +25,8 @@ type source struct {
 	was      *former // the last good page under the blocks before; nil: there was none
 }
 
-// former is a page under blocks that are not in force any more, or with which the next page cannot be compared. It holds a reference of each of its series.
+// former is a page under blocks that are not in force any more, or with which the next page cannot be compared. It
+// holds a reference of each of its series.
 type former struct {
 	ids    []series.ID
 	blocks []*block  // by row; nil: the series was not summed

@@ -63,8 +63,8 @@ func TestOriginOfABatch(t *testing.T) {
 	})
 }
 
-// TestSourceOverAReload: pages can be compared across a reload if the rules for them are the same. Otherwise the sequence
-// begins anew.
+// TestSourceOverAReload: pages can be compared across a reload if the rules for them are the same. Otherwise the
+// sequence begins anew.
 func TestSourceOverAReload(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		var o origins
