@@ -79,8 +79,8 @@ func split(t *testing.T, queries []graphs.Query) (comparable []string, named map
 }
 
 // unequal compares two results of a steady load. It returns how many lines were compared, and those whose means and
-// medians both differ by more than the share most: a scrape that was late moves the mean, and jitter the median. What is
-// wrong moves both.
+// medians both differ by more than the share most. A late scrape moves the mean, and jitter the median. What is wrong
+// moves both.
 func unequal(got, want figures, most float64) (compared int, problems []string) {
 	for labels := range want {
 		if got[labels] == nil {
