@@ -458,7 +458,8 @@ func (a *simAgent) checkRest(b *series.Batch) {
 		switch {
 		case l.Get(model.MetricNameLabel) == "up":
 		case i < b.Origin.Page:
-			if i >= len(a.expect) || a.expect[i].value != b.Values[i] || a.expect[i].name != l.Get(model.MetricNameLabel) {
+			if i >= len(a.expect) || a.expect[i].value != b.Values[i] ||
+				a.expect[i].name != l.Get(model.MetricNameLabel) {
 				t.Errorf("%s is sent with the value %v", name, b.Values[i])
 			}
 			a.raw[name] = true
