@@ -8,6 +8,7 @@ import (
 // TestChecksOfAggregates: what check says of valid entries of envoy_scraper.aggregate: warnings, notes, and errors that
 // only the jobs explain.
 func TestChecksOfAggregates(t *testing.T) {
+	t.Setenv("POD_NAME", "p") // Prometheus expands external labels from the environment
 	const (
 		entry  = ":3: warning: envoy_scraper.aggregate[0]"
 		pods   = "kubernetes_sd_configs: [{role: pod}]"
@@ -22,9 +23,11 @@ func TestChecksOfAggregates(t *testing.T) {
 			"fall, and " +
 			"what a new pod has counted before its first scrape is left out (keep envoy_server_uptime too)"
 		native = "native histograms cannot be summed: their buckets may change from scrape to scrape (set "
-		same   = "the value is the same in each: all would write the same series, and the receiver would take some " +
-			"samples " +
-			`of each (write what tells them apart, as instance: "%{NODE_NAME}" or "%{POD_NAME}")`
+		same   = "this value does not say which one it is: if two have the same value, they write the same series, " +
+			"and the receiver takes some samples of each (write what tells them apart, as instance: "
+		inShards = entry + ".as.instance: n: several instances share the targets, and " + same + `"%{POD_NAME}")`
+		onNodes  = entry + ".as.instance: n: --node-name says that there is an agent on each node, and " + same +
+			`"%{NODE_NAME}")`
 	)
 	for name, c := range map[string]struct {
 		opts   Options
@@ -76,16 +79,44 @@ func TestChecksOfAggregates(t *testing.T) {
 		"jobs of two intervals": {entry: "{jobs: [a, b], match: 'istio_.*', as: {instance: n}}",
 			job: static + ", scrape_interval: 30s"},
 		"one value in shards": {opts: Options{ShardIndex: "0", ShardCount: "3"}, entry: istio, job: static,
-			want: entry + ".as.instance: n: several instances share the targets, and " + same},
+			want: inShards},
+		"the node in shards": {opts: Options{ShardIndex: "0", ShardCount: "3", LookupEnv: envOf("NODE_NAME", "n1")},
+			entry: byNode, job: static,
+			want: strings.Replace(inShards, "instance: n:", "instance: %{NODE_NAME}:", 1)},
+		"a pod's name in shards": {opts: Options{ShardIndex: "0", ShardCount: "3", LookupEnv: envOf("POD_NAME", "p-0")},
+			entry: "{jobs: [a], match: 'istio_.*', as: {instance: 'x-%{POD_NAME}'}}", job: static},
+		"a pod's name by another variable": {opts: Options{ShardIndex: "0", ShardCount: "3",
+			LookupEnv: envOf("HOSTNAME", "p-0", "SELF", "p-0")},
+			entry: "{jobs: [a], match: 'istio_.*', as: {instance: '%{SELF}'}}", job: static},
+		"a pod's name as external label in shards": {opts: Options{ShardIndex: "0", ShardCount: "3",
+			ExternalLabels: map[string]string{"agent": "p-0"}, LookupEnv: envOf("POD_NAME", "p-0")},
+			entry: istio, job: static},
+		"an external label that as hides": {opts: Options{ShardIndex: "0", ShardCount: "3",
+			ExternalLabels: map[string]string{"instance": "p-0"}, LookupEnv: envOf("POD_NAME", "p-0")},
+			entry: istio, job: static, want: inShards},
 		"one value in shards, announced": {opts: Options{Check: true}, entry: istio + "\n  shards: [{count: 3}]",
-			job: static, want: entry + ".as.instance: n: several instances share the targets, and " + same},
+			job: static, want: inShards},
 		"one value on every node": {opts: Options{NodeName: "n1"}, entry: istio, job: pods,
-			want: entry + ".as.instance: n: --node-name says that there is an agent on each node, and " + same},
+			want: onNodes},
 		"the node's name": {opts: Options{NodeName: "n1"}, entry: byNode, job: pods},
 		"one value, another external label": {opts: Options{NodeName: "n1"}, entry: istio, job: pods,
 			before: "global: {external_labels: {agent: '%{NODE_NAME}'}}\n"},
 		"one value, an external label of the flag": {opts: Options{NodeName: "n1",
-			ExternalLabels: map[string]string{"agent": "x"}}, entry: istio, job: pods},
+			ExternalLabels: map[string]string{"agent": "x-n1"}}, entry: istio, job: pods},
+		"one value, a constant label of the flag": {opts: Options{NodeName: "n1",
+			ExternalLabels: map[string]string{"cluster": "x"}}, entry: istio, job: pods, want: onNodes},
+		"one value, a variable that is the cluster's": {opts: Options{NodeName: "n1",
+			LookupEnv: envOf("CLUSTER", "x")}, entry: istio, job: pods, want: onNodes,
+			before: "global: {external_labels: {cluster: '%{CLUSTER}'}}\n"},
+		"the cluster's name": {opts: Options{NodeName: "n1", LookupEnv: envOf("CLUSTER", "x")},
+			entry: "{jobs: [a], match: 'istio_.*', as: {instance: '%{CLUSTER}'}}", job: pods,
+			want: strings.Replace(onNodes, "instance: n:", "instance: %{CLUSTER}:", 1)},
+		"a pod's name on every node": {opts: Options{NodeName: "n1", LookupEnv: envOf("POD_NAME", "p")},
+			entry: "{jobs: [a], match: 'istio_.*', as: {instance: '%{POD_NAME}'}}", job: pods},
+		"a pod's name in an external label": {opts: Options{NodeName: "n1", LookupEnv: envOf("POD_NAME", "p")},
+			entry: istio, job: pods, before: "global: {external_labels: {pod: '${POD_NAME}'}}\n"},
+		"the node's address": {opts: Options{NodeName: "n1", LookupEnv: envOf("HOST_IP", "10.0.0.1")},
+			entry: "{jobs: [a], match: 'istio_.*', as: {instance: '%{HOST_IP}'}}", job: pods},
 		"every node sums everything": {opts: Options{NodeName: "n1"},
 			entry: byNode + "\n  cluster_wide_jobs: [a]", job: static,
 			want: entry + ".jobs: a: the job is in cluster_wide_jobs: the agent on every node sums all its " +
@@ -152,7 +183,7 @@ func TestChecksOfAggregates(t *testing.T) {
 			}
 			got := problemsOf(t, c.opts, text)
 			if cfg, err := Load(Options{File: write(t, "n.yml", text), LookupEnv: c.opts.LookupEnv, Check: true,
-				NodeName: c.opts.NodeName}); err == nil {
+				NodeName: c.opts.NodeName, ExternalLabels: c.opts.ExternalLabels}); err == nil {
 				for _, n := range cfg.Notes {
 					if strings.Contains(n.Key, "aggregate[0].") {
 						got = append(got, strings.TrimPrefix(n.String(), cfg.opts.File))
