@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 )
@@ -91,25 +94,55 @@ const notATotal = `^(?s:.{0,5}|.*([^l]|[^a]l|[^t]al|[^o]tal|[^t]otal|[^_]total))
 // scrape to the next, so there is no difference of two scrapes to add. A match of names that end in _total has no
 // histogram.
 func (c *aggregateCheck) refuseNativeHistograms() {
-	if _, mayBeHistogram := haveCommonString(c.anchored(), notATotal); !mayBeHistogram {
+	if _, got := haveCommonString(c.anchored(), notATotal); got == disjoint {
 		return
 	}
 	for _, j := range c.jobs {
-		key := ""
-		switch {
+		switch label := setsNative(j.cfg); {
 		case j.cfg.ScrapeNativeHistogramsEnabled():
-			key = "scrape_native_histograms"
+			c.refuseNative(j, "has scrape_native_histograms", "set scrape_native_histograms: false for the job")
 		case j.cfg.ConvertClassicHistogramsToNHCBEnabled():
-			key = "convert_classic_histograms_to_nhcb"
-		default:
-			continue
+			c.refuseNative(j, "has convert_classic_histograms_to_nhcb",
+				"set convert_classic_histograms_to_nhcb: false for the job")
+		case label != "":
+			c.refuseNative(j, "sets the label "+label, "do not set the label")
 		}
-		p := c.at(SeverityError, "match", c.Match, fmt.Sprintf("job %s has %s, and native histograms cannot be "+
-			"summed: "+
-			"their buckets may change from scrape to scrape", j.cfg.JobName, key),
-			"set "+key+": false for the job, or let match find only counters, as istio_.*_total")
-		c.add(p)
 	}
+}
+
+func (c *aggregateCheck) refuseNative(j *job, has, fix string) {
+	c.add(c.at(SeverityError, "match", c.Match, fmt.Sprintf("job %s %s, and native histograms cannot be summed: "+
+		"their buckets may change from scrape to scrape", j.cfg.JobName, has),
+		fix+", or let match find only counters, as istio_.*_total"))
+}
+
+// setsNative returns a label by which some targets of a job get native histograms; empty: none.
+func setsNative(cfg *promconfig.ScrapeConfig) string {
+	for _, label := range []string{"__scrape_native_histograms__", "__convert_classic_histograms_to_nhcb__"} {
+		for _, r := range cfg.RelabelConfigs {
+			if on, err := strconv.ParseBool(r.Replacement); r.TargetLabel == label && (on || err != nil) {
+				return label
+			}
+		}
+		for _, set := range staticLabels(cfg) {
+			if on, _ := strconv.ParseBool(string(set[model.LabelName(label)])); on {
+				return label
+			}
+		}
+	}
+	return ""
+}
+
+// staticLabels returns the labels of the static targets of a job.
+func staticLabels(cfg *promconfig.ScrapeConfig) (all []model.LabelSet) {
+	for _, d := range cfg.ServiceDiscoveryConfigs {
+		if static, ok := d.(discovery.StaticConfig); ok {
+			for _, g := range static {
+				all = append(all, g.Labels)
+			}
+		}
+	}
+	return all
 }
 
 // wholeNames matches the names that Envoy and Istio write.
@@ -121,7 +154,7 @@ func (c *aggregateCheck) lintMatch() {
 	if err != nil {
 		return
 	}
-	if _, any := haveCommonString(c.anchored(), wholeNames); !any {
+	if _, got := haveCommonString(c.anchored(), wholeNames); got == disjoint {
 		c.warn("match", c.Match, "no name of Envoy's can match it: names have letters, digits, _ and : only, so "+
 			"nothing "+
 			"is summed", "correct the expression, as istio_.*")

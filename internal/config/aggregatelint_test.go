@@ -25,6 +25,7 @@ func TestChecksOfAggregates(t *testing.T) {
 		native = "native histograms cannot be summed: their buckets may change from scrape to scrape (set "
 		same   = "this value does not say which one it is: if two have the same value, they write the same series, " +
 			"and the receiver takes some samples of each (write what tells them apart, as instance: "
+		large    = "istio_.{1000}.{1000}.{1000}.{1000}.{1000}x" // beyond maxPairSteps
 		inShards = entry + ".as.instance: n: several instances share the targets, and " + same + `"%{POD_NAME}")`
 		onNodes  = entry + ".as.instance: n: --node-name says that there is an agent on each node, and " + same +
 			`"%{NODE_NAME}")`
@@ -44,6 +45,23 @@ func TestChecksOfAggregates(t *testing.T) {
 			want: "job a has convert_classic_histograms_to_nhcb, and " + native},
 		"native histograms by global": {entry: istio, job: static, before: "global: {scrape_native_histograms: true}\n",
 			want: "job a has scrape_native_histograms, and " + native},
+		"native histograms by a rule": {entry: istio, job: static + ", relabel_configs: [{target_label: " +
+			"__scrape_native_histograms__, source_labels: [__address__], regex: 'a.*', replacement: 'true'}]",
+			want: "job a sets the label __scrape_native_histograms__, and " + strings.TrimSuffix(native, "(set ") +
+				"(do not set the label, or let match find only counters, as istio_.*_total)"},
+		"native histograms by a rule with a letter": {entry: istio, job: static + ", relabel_configs: [{target_label: " +
+			"__scrape_native_histograms__, source_labels: [x], replacement: '$1'}]",
+			want: "job a sets the label __scrape_native_histograms__, and "},
+		"native histograms by a static target": {entry: istio,
+			job:  "static_configs: [{targets: ['a:1'], labels: {__convert_classic_histograms_to_nhcb__: 'true'}}]",
+			want: "job a sets the label __convert_classic_histograms_to_nhcb__, and "},
+		"no native histograms by a label": {entry: istio, job: "static_configs: [{targets: ['a:1'], labels: " +
+			"{__scrape_native_histograms__: 'false'}}], relabel_configs: [{target_label: " +
+			"__convert_classic_histograms_to_nhcb__, replacement: 'false'}]"},
+		"native histograms, too large": {entry: strings.Replace(istio, "istio_.*", large, 1),
+			job:  static + ", scrape_native_histograms: true",
+			want: "job a has scrape_native_histograms, and " + native},
+		"names, too large": {entry: strings.Replace(istio, "istio_.*", large, 1), job: static},
 		"native histograms, only counters": {entry: strings.Replace(istio, "istio_.*", "istio_.*_total", 1),
 			job: static + ", scrape_native_histograms: true"},
 		"no name can match": {entry: strings.Replace(istio, "istio_.*", "istio-.*", 1), job: static,

@@ -36,7 +36,7 @@ func (e Extension) validatePairs() (errs []error) {
 func (e AggregateExtension) conflictWith(later AggregateExtension, k int) (why, fix string) {
 	shared := slices.IndexFunc(later.Jobs, func(job string) bool { return slices.Contains(e.Jobs, job) })
 	if shared >= 0 {
-		if name, both := haveCommonString(e.anchored(), later.anchored()); both {
+		if name, got := haveCommonString(e.anchored(), later.anchored()); got == common {
 			return fmt.Sprintf("aggregate[%d] matches some of these series too (%q of job %s, for example), and a "+
 					"series has one sum", k, name, later.Jobs[shared]),
 				"change one of the expressions, or put all into one entry"
@@ -46,7 +46,7 @@ func (e AggregateExtension) conflictWith(later AggregateExtension, k int) (why, 
 	if !oneJob || !e.sameLabels(later) {
 		return "", ""
 	}
-	if name, both := haveCommonString(e.written(), later.written()); both {
+	if name, got := haveCommonString(e.written(), later.written()); got == common {
 		return fmt.Sprintf("aggregate[%d] writes sums with the same names and labels (%q, for example), so a series "+
 				"would have two values", k, name),
 			"put the jobs into one entry, or give the entries different labels in as"
