@@ -16,9 +16,12 @@ import (
 )
 
 // refuseAggregates refuses entries of envoy_scraper.aggregate that the jobs exclude.
-func (l *loader) refuseAggregates() {
+func (l *loader) refuseAggregates(src *source) {
+	external := l.writtenExternalLabels(src)
 	for _, c := range l.aggregateChecks() {
+		c.external = external
 		c.refuseNativeHistograms()
+		c.refuseKeepRaw()
 	}
 }
 
@@ -234,22 +237,6 @@ func (c *aggregateCheck) lintIntervals() {
 			"their sum "+
 			"is up to %v behind", shortest.JobName, shortest.ScrapeInterval, longest.JobName, longest.ScrapeInterval,
 			longest.ScrapeInterval), "keep the label job, or give the jobs one interval")
-	}
-}
-
-// noteKeepRaw notes what queries must do if a sum has the name of its series.
-func (c *aggregateCheck) noteKeepRaw() {
-	if !c.KeepRaw || c.Prefix != "" {
-		return
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.As)) {
-		if name != model.InstanceLabel {
-			why := fmt.Sprintf(`series and sums have the same names: a query must select %[1]s="%[2]s" for the sums, or `+
-				`%[1]s!="%[2]s" for the series; without it, it counts twice`, name, c.shownAs(name))
-			n := c.at(SeverityNote, "keep_raw", "", why, "")
-			c.cfg.Notes = append(c.cfg.Notes, n)
-			return
-		}
 	}
 }
 

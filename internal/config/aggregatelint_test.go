@@ -25,6 +25,7 @@ func TestChecksOfAggregates(t *testing.T) {
 		native = "native histograms cannot be summed: their buckets may change from scrape to scrape (set "
 		same   = "this value does not say which one it is: if two have the same value, they write the same series, " +
 			"and the receiver takes some samples of each (write what tells them apart, as instance: "
+		oneName  = ":3: envoy_scraper.aggregate[0].keep_raw: true: the series and their sum would have one name, and"
 		large    = "istio_.{1000}.{1000}.{1000}.{1000}.{1000}x" // beyond maxPairSteps
 		inShards = entry + ".as.instance: n: several instances share the targets, and " + same + `"%{POD_NAME}")`
 		onNodes  = entry + ".as.instance: n: --node-name says that there is an agent on each node, and " + same +
@@ -179,6 +180,27 @@ func TestChecksOfAggregates(t *testing.T) {
 			want: ":8: warning: remote_write[0].write_relabel_configs[1]: __name__|le: it removes instance, which " +
 				"envoy_scraper.aggregate[0].as sets: the sums of two agents would be the same series (keep this " +
 				"label)"},
+		"raw beside sums, the pod's node": {
+			entry: "{jobs: [a], match: 'istio_.*', as: {instance: n, node: n}, keep_raw: true}", want: oneName,
+			job: pods + ", relabel_configs: [{source_labels: [__meta_kubernetes_pod_node_name], target_label: node}]"},
+		"raw beside sums, a label of the samples": {
+			entry: "{jobs: [a], match: 'istio_.*', as: {instance: n, kind: n}, keep_raw: true}", want: oneName,
+			job: pods + ", metric_relabel_configs: [{source_labels: [__name__], target_label: kind}]"},
+		"raw beside sums, a static label": {
+			entry: "{jobs: [a], match: 'istio_.*', as: {instance: n, kind: n}, keep_raw: true}", want: oneName,
+			job: "static_configs: [{targets: ['a:1'], labels: {kind: n}}]"},
+		"raw beside sums, an external label": {opts: Options{LookupEnv: envOf("C", "prod")}, job: static, want: oneName,
+			entry:  "{jobs: [a], match: 'istio_.*', as: {instance: n, cluster: '%{C}'}, keep_raw: true}",
+			before: "global: {external_labels: {cluster: prod}}\n"},
+		"raw beside sums, an external label of the flag": {job: static, want: oneName,
+			opts:  Options{ExternalLabels: map[string]string{"cluster": "prod"}},
+			entry: "{jobs: [a], match: 'istio_.*', as: {instance: n, cluster: prod}, keep_raw: true}"},
+		"raw beside sums, another external label": {job: static, want: `select cluster="sum" for the sums`,
+			entry:  "{jobs: [a], match: 'istio_.*', as: {instance: n, cluster: sum}, keep_raw: true}",
+			before: "global: {external_labels: {cluster: prod}}\n"},
+		"raw beside sums, the second label": {job: static, want: `select kind="sum" for the sums`,
+			entry:  "{jobs: [a], match: 'istio_.*', as: {cluster: prod, kind: sum}, keep_raw: true}",
+			before: "global: {external_labels: {cluster: prod}}\n"},
 		"raw beside sums": {entry: "{jobs: [a], match: 'istio_.*', as: {instance: n, kind: sum}, keep_raw: true}",
 			job: static, want: ":3: note: envoy_scraper.aggregate[0].keep_raw: series and sums have the same " +
 				"names: a query " +

@@ -54,21 +54,20 @@ func (e AggregateExtension) conflictWith(later AggregateExtension, k int) (why, 
 	return "", ""
 }
 
-// sameLabels reports whether sums of both entries can have the same labels: the entries keep the same labels, and set
-// none to different values.
+// sameLabels reports whether sums of both entries can have the same labels. They cannot if a label of as has different
+// values. Different lists do not help: what only one of them removes may be missing from the series.
 func (e AggregateExtension) sameLabels(other AggregateExtension) bool {
 	for name, value := range e.As {
-		if v, ok := other.As[name]; ok && v != value {
+		if v, ok := other.As[name]; ok && v != value || !ok && !other.keeps(name) {
 			return false
 		}
 	}
-	a, b := e.block(), other.block()
-	return sameSet(a.Without, b.Without) && sameSet(a.By, b.By)
-}
-
-// sameSet reports whether two lists without duplicates have the same elements.
-func sameSet(a, b []string) bool {
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
+	for name := range other.As {
+		if _, ok := e.As[name]; !ok && !e.keeps(name) {
+			return false
+		}
+	}
+	return true
 }
 
 // matchesNothing is an expression that no string matches.
