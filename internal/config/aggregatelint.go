@@ -37,6 +37,7 @@ func (l *loader) lintAggregates(cfg *Config, src *source) {
 		c.lintIntervals()
 		c.lintRules()
 		c.lintPodLabels()
+		c.lintPodNames()
 		c.lintEndpoints()
 		c.noteKeepRaw()
 		c.noteSums()

@@ -25,6 +25,7 @@ func TestChecksOfAggregates(t *testing.T) {
 		native = "native histograms cannot be summed: their buckets may change from scrape to scrape (set "
 		same   = "this value does not say which one it is: if two have the same value, they write the same series, " +
 			"and the receiver takes some samples of each (write what tells them apart, as instance: "
+		endpoint = "remote_write:\n- url: http://r/write\n  write_relabel_configs: ["
 		oneName  = ":3: envoy_scraper.aggregate[0].keep_raw: true: the series and their sum would have one name, and"
 		large    = "istio_.{1000}.{1000}.{1000}.{1000}.{1000}x" // beyond maxPairSteps
 		inShards = entry + ".as.instance: n: several instances share the targets, and " + same + `"%{POD_NAME}")`
@@ -174,6 +175,43 @@ func TestChecksOfAggregates(t *testing.T) {
 			"__meta_kubernetes_pod_label_(.+)}, {action: labeldrop, regex: .*_hash|.*_kubernetes_io_.*}]"},
 		"labels of pods not in by": {entry: "{jobs: [a], match: 'istio_.*', by: [job, app], as: {instance: n}}",
 			job: pods + ", relabel_configs: [{action: labelmap, regex: __meta_kubernetes_pod_label_(.+)}]"},
+		"a pod's name kept": {entry: istio, job: pods + ", relabel_configs: [{action: replace, source_labels: " +
+			"[__meta_kubernetes_namespace, __meta_kubernetes_pod_name], separator: /, target_label: kubernetes_pod}]",
+			want: `:6: warning: job "a": scrape_configs[0].relabel_configs[0]: it writes what is another one in every ` +
+				"pod to the label kubernetes_pod, which the sums of envoy_scraper.aggregate[0] keep: each has one pod " +
+				"(add kubernetes_pod to without)"},
+		"an address kept": {entry: istio, job: pods + ", relabel_configs: [{source_labels: [__address__], regex: " +
+			"'(.*):.*', target_label: host}]", want: "to the label host, which"},
+		"pods' names that sums do not keep": {entry: istio, job: pods + ", relabel_configs: [" + strings.Join([]string{
+			"{source_labels: [__meta_kubernetes_pod_name], target_label: pod_name}",
+			"{source_labels: [__meta_kubernetes_pod_name], target_label: instance}",
+			"{source_labels: [__meta_kubernetes_pod_uid], target_label: uid}",
+			"{source_labels: [__meta_kubernetes_pod_ip], replacement: '$1:15020', target_label: __address__}",
+			"{source_labels: [__meta_kubernetes_pod_name], target_label: workload}",
+			"{source_labels: [__meta_kubernetes_pod_label_app], target_label: workload}",
+			"{source_labels: [__meta_kubernetes_pod_name], regex: '(.+)-[a-z0-9]+-[a-z0-9]+', target_label: app}",
+			"{source_labels: [__address__], regex: '.*:(.+)', target_label: port}",
+			"{source_labels: [__meta_kubernetes_namespace], target_label: ns}",
+			"{action: labeldrop, regex: uid}"}, ", ") + "]"},
+		"an endpoint that replaces the label": {entry: istio, job: static,
+			before: endpoint + "{target_label: x}, {source_labels: [cluster], target_label: instance}]\n",
+			want: ":6: warning: remote_write[0].write_relabel_configs[1]: instance: it replaces the value of " +
+				"instance, which envoy_scraper.aggregate[0].as sets: sums of agents that get the same value are the " +
+				"same series (keep this label)"},
+		"an endpoint that replaces the label by its own value": {entry: istio, job: static,
+			before: endpoint + "{source_labels: [instance], regex: '(.*):.*', target_label: instance}, " +
+				"{source_labels: [instance], target_label: instance, action: lowercase}, " +
+				"{source_labels: [__name__], regex: 'envoy_.*', target_label: instance, replacement: x}]\n"},
+		"an endpoint that replaces the label of sums by name": {entry: istio, job: static,
+			before: endpoint + "{source_labels: [__name__], regex: 'istio_r.*', target_label: instance, " +
+				"replacement: x}]\n", want: "it replaces the value of instance"},
+		"an endpoint that hashes the label": {entry: istio, job: static, want: "it replaces the value of instance",
+			before: endpoint + "{source_labels: [instance], modulus: 2, target_label: instance, action: hashmod}]\n"},
+		"an endpoint that maps the label": {entry: istio, job: static, want: "it replaces the value of instance",
+			before: endpoint + "{regex: cluster, replacement: instance, action: labelmap}]\n"},
+		"an endpoint that replaces the label by another in small letters": {entry: istio, job: static,
+			before: endpoint + "{source_labels: [cluster], target_label: instance, action: lowercase}]\n",
+			want:   "it replaces the value of instance"},
 		"an endpoint without the label": {entry: istio, job: static, before: "remote_write:\n- url: " +
 			"http://r/write\n  " +
 			"write_relabel_configs:\n  - {action: labeldrop, regex: x}\n  - {action: labelkeep, regex: __name__|le}\n",

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/prometheus/common/model"
-	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
 	"go.yaml.in/yaml/v3"
 
@@ -111,24 +111,94 @@ func (c *aggregateCheck) lintPodLabels() {
 	}
 }
 
-// lintEndpoints warns about write_relabel_configs that remove what tells agents apart.
-func (c *aggregateCheck) lintEndpoints() {
-	for i, rw := range c.cfg.Prometheus.RemoteWriteConfigs {
-		for _, name := range slices.Sorted(maps.Keys(c.As)) {
-			k := dropsLabel(rw.WriteRelabelConfigs, name)
-			if k < 0 || i >= len(c.remotes) {
+// lintPodNames warns about rules that write the name or the address of a pod to a label that sums keep.
+func (c *aggregateCheck) lintPodNames() {
+	for _, j := range c.jobs {
+		for i, r := range j.cfg.RelabelConfigs {
+			after := j.cfg.RelabelConfigs[i+1:]
+			overwritten := slices.ContainsFunc(after, func(later *relabel.Config) bool {
+				return later.TargetLabel == r.TargetLabel
+			})
+			label := labelOfPod(r)
+			if _, set := c.As[label]; label == "" || set || overwritten || !c.keeps(label) ||
+				dropsLabel(after, label) >= 0 || dropsLabel(j.cfg.MetricRelabelConfigs, label) >= 0 {
 				continue
 			}
-			c.lintEndpoint(c.remotes[i], rw, k, name)
+			c.warnRule(j, "relabel_configs", i, fmt.Sprintf("it writes what is another one in every pod to the label "+
+				"%s, which the sums of %s keep: each has one pod", label, c.key), "add "+label+" to without")
 		}
 	}
 }
 
-func (c *aggregateCheck) lintEndpoint(r *remote, rw *promconfig.RemoteWriteConfig, rule int, label string) {
+// labelOfPod returns the label to which a rule writes what is another one in every pod of a workload; empty: none.
+func labelOfPod(r *relabel.Config) string {
+	switch r.Action {
+	case relabel.Replace, relabel.Lowercase, relabel.Uppercase, relabel.HashMod:
+	default:
+		return ""
+	}
+	if strings.HasPrefix(r.TargetLabel, model.ReservedLabelPrefix) || strings.Contains(r.TargetLabel, "$") {
+		return ""
+	}
+	first, second := valueForPod(r, "abcde", "10.0.0.1"), valueForPod(r, "fghij", "10.0.0.2")
+	if first == "" || first == second {
+		return ""
+	}
+	return r.TargetLabel
+}
+
+// valueForPod returns what a rule makes of a pod of the workload reviews-v1. A rule that finds the workload in the
+// name of the pod makes the same of all of them.
+func valueForPod(r *relabel.Config, suffix, ip string) string {
+	const pod = model.MetaLabelPrefix + "kubernetes_pod_"
+	b := labels.NewBuilder(labels.FromStrings(model.AddressLabel, ip+":15020", pod+"ip", ip, pod+"uid", suffix,
+		pod+"name", "reviews-v1-7d9f5c8b6c-"+suffix, model.MetaLabelPrefix+"kubernetes_namespace", "shop"))
+	relabel.ProcessBuilder(b, r)
+	return b.Get(r.TargetLabel)
+}
+
+// lintEndpoints warns about write_relabel_configs that remove or replace what tells agents apart.
+func (c *aggregateCheck) lintEndpoints() {
+	for i, rw := range c.cfg.Prometheus.RemoteWriteConfigs {
+		if i >= len(c.remotes) {
+			return
+		}
+		for _, name := range slices.Sorted(maps.Keys(c.As)) {
+			if k := dropsLabel(rw.WriteRelabelConfigs, name); k >= 0 {
+				c.warnEndpoint(c.remotes[i], k, rw.WriteRelabelConfigs[k].Regex.String(), fmt.Sprintf("it removes %s, "+
+					"which %s.as sets: the sums of two agents would be the same series", name, c.key))
+			} else if k := slices.IndexFunc(rw.WriteRelabelConfigs, c.replaces(name)); k >= 0 {
+				c.warnEndpoint(c.remotes[i], k, name, fmt.Sprintf("it replaces the value of %s, which %s.as sets: sums "+
+					"of agents that get the same value are the same series", name, c.key))
+			}
+		}
+	}
+}
+
+// replaces returns whether a rule replaces a label of the sums by what does not depend on the label.
+func (c *aggregateCheck) replaces(label string) func(r *relabel.Config) bool {
+	return func(r *relabel.Config) bool {
+		from := slices.Contains(r.SourceLabels, model.LabelName(label))
+		onName := len(r.SourceLabels) == 1 && r.SourceLabels[0] == model.MetricNameLabel
+		switch r.Action {
+		case relabel.Replace:
+			if _, got := haveCommonString(r.Regex.Regexp.String(), c.written()); onName && got == disjoint {
+				return false
+			}
+			return r.TargetLabel == label && !(from && strings.Contains(r.Replacement, "$"))
+		case relabel.Lowercase, relabel.Uppercase:
+			return r.TargetLabel == label && !from
+		case relabel.HashMod:
+			return r.TargetLabel == label
+		case relabel.LabelMap:
+			return r.Replacement == label
+		}
+		return false
+	}
+}
+
+func (c *aggregateCheck) warnEndpoint(r *remote, rule int, value, why string) {
 	const list = "write_relabel_configs"
 	c.add(Problem{Severity: SeverityWarning, File: c.opts.File, Line: ruleLine(r.node, list, rule),
-		Key: fmt.Sprintf("%s.%s[%d]", r.path, list, rule), Value: rw.WriteRelabelConfigs[rule].Regex.String(),
-		Why: fmt.Sprintf("it removes %s, which %s.as sets: the sums of two agents would be the same "+
-			"series", label, c.key),
-		Fix: "keep this label"})
+		Key: fmt.Sprintf("%s.%s[%d]", r.path, list, rule), Value: value, Why: why, Fix: "keep this label"})
 }
