@@ -26,6 +26,7 @@ func TestChecksOfAggregates(t *testing.T) {
 		same   = "this value does not say which one it is: if two have the same value, they write the same series, " +
 			"and the receiver takes some samples of each (write what tells them apart, as instance: "
 		endpoint = "remote_write:\n- url: http://r/write\n  write_relabel_configs: ["
+		byLabel  = "job a sets the label __scrape_native_histograms__, and "
 		oneName  = ":3: envoy_scraper.aggregate[0].keep_raw: true: the series and their sum would have one name, and"
 		large    = "istio_.{1000}.{1000}.{1000}.{1000}.{1000}x" // beyond maxPairSteps
 		inShards = entry + ".as.instance: n: several instances share the targets, and " + same + `"%{POD_NAME}")`
@@ -49,11 +50,10 @@ func TestChecksOfAggregates(t *testing.T) {
 			want: "job a has scrape_native_histograms, and " + native},
 		"native histograms by a rule": {entry: istio, job: static + ", relabel_configs: [{target_label: " +
 			"__scrape_native_histograms__, source_labels: [__address__], regex: 'a.*', replacement: 'true'}]",
-			want: "job a sets the label __scrape_native_histograms__, and " + strings.TrimSuffix(native, "(set ") +
+			want: byLabel + strings.TrimSuffix(native, "(set ") +
 				"(do not set the label, or let match find only counters, as istio_.*_total)"},
-		"native histograms by a rule with a letter": {entry: istio, job: static + ", relabel_configs: [{target_label: " +
-			"__scrape_native_histograms__, source_labels: [x], replacement: '$1'}]",
-			want: "job a sets the label __scrape_native_histograms__, and "},
+		"native histograms by a rule with a letter": {entry: istio, want: byLabel,
+			job: static + ", relabel_configs: [{target_label: __scrape_native_histograms__, source_labels: [x]}]"},
 		"native histograms by a static target": {entry: istio,
 			job:  "static_configs: [{targets: ['a:1'], labels: {__convert_classic_histograms_to_nhcb__: 'true'}}]",
 			want: "job a sets the label __convert_classic_histograms_to_nhcb__, and "},
@@ -177,9 +177,9 @@ func TestChecksOfAggregates(t *testing.T) {
 			job: pods + ", relabel_configs: [{action: labelmap, regex: __meta_kubernetes_pod_label_(.+)}]"},
 		"a pod's name kept": {entry: istio, job: pods + ", relabel_configs: [{action: replace, source_labels: " +
 			"[__meta_kubernetes_namespace, __meta_kubernetes_pod_name], separator: /, target_label: kubernetes_pod}]",
-			want: `:6: warning: job "a": scrape_configs[0].relabel_configs[0]: it writes what is another one in every ` +
-				"pod to the label kubernetes_pod, which the sums of envoy_scraper.aggregate[0] keep: each has one pod " +
-				"(add kubernetes_pod to without)"},
+			want: `:6: warning: job "a": scrape_configs[0].relabel_configs[0]: it writes what is another one in ` +
+				"every pod to the label kubernetes_pod, which the sums of envoy_scraper.aggregate[0] keep: each has " +
+				"one pod (add kubernetes_pod to without)"},
 		"an address kept": {entry: istio, job: pods + ", relabel_configs: [{source_labels: [__address__], regex: " +
 			"'(.*):.*', target_label: host}]", want: "to the label host, which"},
 		"pods' names that sums do not keep": {entry: istio, job: pods + ", relabel_configs: [" + strings.Join([]string{

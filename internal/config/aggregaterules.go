@@ -168,8 +168,8 @@ func (c *aggregateCheck) lintEndpoints() {
 				c.warnEndpoint(c.remotes[i], k, rw.WriteRelabelConfigs[k].Regex.String(), fmt.Sprintf("it removes %s, "+
 					"which %s.as sets: the sums of two agents would be the same series", name, c.key))
 			} else if k := slices.IndexFunc(rw.WriteRelabelConfigs, c.replaces(name)); k >= 0 {
-				c.warnEndpoint(c.remotes[i], k, name, fmt.Sprintf("it replaces the value of %s, which %s.as sets: sums "+
-					"of agents that get the same value are the same series", name, c.key))
+				c.warnEndpoint(c.remotes[i], k, name, fmt.Sprintf("it replaces the value of %s, which %s.as sets: "+
+					"sums of agents that get the same value are the same series", name, c.key))
 			}
 		}
 	}

@@ -245,6 +245,14 @@ func TestWhatIsSummedIsNotSent(t *testing.T) {
 		"Of 70 series that are sent now, 50 would be left (71.4%). 11 series match and are summed already.") {
 		t.Errorf("the rest: %+v", r.WhatIf[1])
 	}
+	if fix := r.WhatIf[1].Fixes[0]; fix.YAML != "" || fix.Title != "envoy_scraper.aggregate[0] matches some of these "+
+		"series already, and a series can be matched by one entry only. Widen that entry: "+
+		"match: istio_requests_.*|envoy_server_uptime|istio_.*" {
+		t.Errorf("the fix of the rest: %+v", fix)
+	}
+	if fix := report(Query{Aggregate: "istio_request_.*"}).WhatIf[0].Fixes[0]; fix.YAML == "" {
+		t.Errorf("the fix of other series: %+v", fix)
+	}
 	var text bytes.Buffer
 	wire, err := json.Marshal(r) // the command gets a running process' report as JSON
 	if err != nil {
