@@ -155,7 +155,7 @@ func TestAggregateSaysWhatItSaves(t *testing.T) {
 	}
 	for _, want := range []string{
 		"What if: sum istio_.* without instance, pod, pod_name, namespace, pod_template_hash, ",
-		"66 series match and can be summed. Their sums are 42 aggregates, of 1.6 series on average. Of 74 series " +
+		"66 series match and can be summed. They make 42 sums, of 1.6 series on average. Of 74 series " +
 			"that are sent now, 50 would be left (67.6%).",
 		"Saves at the sidecar: nothing",
 		"Saves at the receiver: 24 series and 2.4 samples per second less; 8.2 MiB instead of 12.2 MiB a day",
@@ -179,7 +179,7 @@ func TestAggregateOfWhatCannotBeSummed(t *testing.T) {
 	for match, want := range map[string]string{
 		"istio_request":    "No series that can be summed has a name that matches. Similar names: istio_request_bytes",
 		"envoy_server_.*":  "No series that can be summed has a name that matches. 4 series of gauges match and stay",
-		"envoy_cluster_.*": "4 series match and can be summed. Their sums are 1 aggregate, of 4.0 series on average.",
+		"envoy_cluster_.*": "4 series match and can be summed. They make 1 sum, of 4.0 series on average.",
 	} {
 		w := m.report(t, Query{Aggregate: match}).WhatIf[0]
 		if !strings.Contains(w.Answer, want) || w.Unknown != strings.Contains(want, "Similar") {

@@ -137,12 +137,12 @@ func (s *Sums) count(
 func (s *Sums) answer(t *tally) string {
 	sent := t.totals.SentSeries
 	left := sent - s.Series + s.Aggregates
-	aggregates := "aggregates"
+	sums := "sums"
 	if s.Aggregates == 1 {
-		aggregates = "aggregate"
+		sums = "sum"
 	}
-	text := fmt.Sprintf("%s series match and can be summed. Their sums are %s %s, of %s series on average. Of %s "+
-		"series that are sent now, %s would be left (%s).", number(s.Series), number(s.Aggregates), aggregates,
+	text := fmt.Sprintf("%s series match and can be summed. They make %s %s, of %s series on average. Of %s "+
+		"series that are sent now, %s would be left (%s).", number(s.Series), number(s.Aggregates), sums,
 		decimal(float64(s.Series)/float64(s.Aggregates)), number(sent), number(left), percent(share(left, sent)))
 	if share(s.Series-s.Aggregates, s.Series) < churnOnly {
 		text += " Hardly two targets of this agent show the same series, so their number falls little. What falls is " +
@@ -158,7 +158,7 @@ func (s *Sums) answer(t *tally) string {
 // raw says what matches and is not summed by this block.
 func (s *Sums) raw() (text string) {
 	if s.Gauges > 0 {
-		text += fmt.Sprintf(" %s series of gauges match and stay as they are, unless the block says gauges: sum, max "+
+		text += fmt.Sprintf(" %s series of gauges match and stay as they are, unless the entry says gauges: sum, max "+
 			"or min.", number(s.Gauges))
 	}
 	if s.Others > 0 {
