@@ -51,7 +51,7 @@ type sourceRow struct {
 
 // The answers to requests for what is not there any more.
 var (
-	errGroupGone = errors.New("this group is gone: no target has its labels any more, or its block has changed")
+	errGroupGone = errors.New("this group is gone: no target has its labels any more, or its entry has changed")
 	errSumGone   = errors.New("this aggregate is gone: no target shows its series any more")
 )
 
