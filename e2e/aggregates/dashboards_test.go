@@ -217,51 +217,66 @@ func testRestarts(t *testing.T, queries []string, at span, sums, raw, truth *sto
 		}
 		high := 1.01 + float64(interval+late)/float64(f.window)
 		low := 0.99 - float64(lostByRestarts)/float64(f.window)
-		compareRestarts(t, "sums of rates", plain, f, low, high, at, sums, raw, truth)
-		compareRestarts(t, "shares and quantiles", derived, f, 0.5, 2, at, sums, raw, truth)
+		few := fewRequests / f.window.Seconds()
+		of := extremes(t, plain, f, few, at, truth, sums, raw)
+		t.Logf("%v: %d sums of rates: %v of the truth (bound: %.3f to %.3f), %v with raw series", f, len(plain),
+			of[0], low, high, of[1])
+		if of[0].low < low || of[0].high > high {
+			t.Errorf("sums are %v of the truth: lowest %s, highest %s", of[0], of[0].lowest, of[0].highest)
+		}
+		// A quantile between two buckets with a gap between them jumps, whoever counts.
+		of = extremes(t, derived, f, 0, at, truth, sums, raw)
+		t.Logf("%v: %d shares and quantiles: %v of the truth, %v with raw series", f, len(derived), of[0], of[1])
+		if of[0].low < of[1].low*0.8 || of[0].high > of[1].high*1.25 {
+			t.Errorf("shares and quantiles are farther from the truth than with raw series: at the lowest %s, at the "+
+				"highest %s", of[0].lowest, of[0].highest)
+		}
 	}
 	if len(plain) < 30 || len(derived) < 30 {
 		t.Errorf("%d and %d queries are too few", len(plain), len(derived))
 	}
 }
 
-// compareRestarts asserts that what sums show is within the shares low and high of the truth. What raw series show is
-// logged.
-func compareRestarts(t *testing.T, kind string, queries []string, f form, low, high float64, at span,
-	sums, raw, truth *store) {
+// extreme is the range of the shares of the truth that a store shows.
+type extreme struct {
+	low, high       float64
+	lowest, highest string // queries
+}
+
+func (e extreme) String() string { return fmt.Sprintf("%.3f to %.3f", e.low, e.high) }
+
+// extremes returns the range of each store, for all queries together. It leaves out moments at which the truth is less
+// than few.
+func extremes(t *testing.T, queries []string, f form, few float64, at span, truth *store, stores ...*store) []extreme {
 	t.Helper()
-	least := 0.0
-	if kind == "sums of rates" {
-		least = fewRequests / f.window.Seconds()
-	}
 	var bad problems
 	var mu sync.Mutex
-	seen := map[*store][2]float64{sums: {math.Inf(1), 0}, raw: {math.Inf(1), 0}}
+	found := slices.Repeat([]extreme{{low: math.Inf(1)}}, len(stores))
 	concurrently(queries, func(expr string) {
 		expr = f.apply(expr)
 		want, err := truth.query(expr, at)
-		if err != nil {
-			bad.add(expr, []string{err.Error()})
-			return
-		}
-		for _, s := range []*store{sums, raw} {
-			got, err := s.query(expr, at)
+		for i, s := range stores {
+			var got figures
+			if err == nil {
+				got, err = s.query(expr, at)
+			}
 			if err != nil {
 				bad.add(expr, []string{err.Error()})
-				continue
+				return
 			}
-			lowest, highest, lines := outside(got, want, least, low, high)
-			if s == sums {
-				bad.add(expr, lines)
-			}
+			low, high := shares(got, want, few)
 			mu.Lock()
-			seen[s] = [2]float64{min(seen[s][0], lowest), max(seen[s][1], highest)}
+			if e := &found[i]; low < e.low {
+				e.low, e.lowest = low, expr
+			}
+			if e := &found[i]; high > e.high {
+				e.high, e.highest = high, expr
+			}
 			mu.Unlock()
 		}
 	})
-	t.Logf("%s, %v: %d queries; sums show %.3f to %.3f of the truth (bound: %.3f to %.3f), raw series %.3f to %.3f",
-		kind, f, len(queries), seen[sums][0], seen[sums][1], low, high, seen[raw][0], seen[raw][1])
 	bad.report(t)
+	return found
 }
 
 const (

@@ -104,7 +104,7 @@ func (w way) faults(truth *store, at span) (f found) {
 		`rate(%sistio_request_duration_milliseconds_bucket{reporter="destination"}[%v])))`
 	want := truth.mustQuery(fmt.Sprintf(requests, "", faultWindow), at)
 	got := w.store.mustQuery(fmt.Sprintf(requests, w.prefix, faultWindow), at)
-	f.lowest, f.highest, _ = outside(got, want, fewRequests, 0, math.Inf(1))
+	f.lowest, f.highest = shares(got, want, fewRequests)
 	f.lost, f.invented = differences(got, want, int(faultWindow/step))
 	slow, slowTruth := w.store.mustQuery(fmt.Sprintf(latency, w.prefix, faultWindow), at),
 		truth.mustQuery(fmt.Sprintf(latency, "", faultWindow), at)

@@ -176,7 +176,7 @@ func (w *world) sleep(d time.Duration) {
 	}
 }
 
-// leanLabels are the labels that the chart's preset istio-lean leaves out, beside those of pods: no dashboard reads them.
+// leanLabels are the labels that the preset istio-lean leaves out, beside those of pods: no dashboard reads them.
 var leanLabels = []string{"source_app", "source_version", "destination_app", "destination_version"}
 
 // sumsBlock is what the configuration of an agent has in addition that sums, without the labels of pods and others.

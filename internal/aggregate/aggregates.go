@@ -96,6 +96,9 @@ func (a *Aggregates) Append(b *series.Batch) error {
 
 // take counts a batch of a source, and fills rest with what is not summed. The caller has locked the feed.
 func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
+	if b.Origin.Anew {
+		a.beginAnew(s)
+	}
 	if s.interval != b.Interval { // also at the first batch
 		s.interval = b.Interval
 		for _, g := range s.feed.locks {
@@ -116,6 +119,9 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 			a.metrics.restarts.Inc()
 		}
 		s.countNew()
+		if s.mayHaveReset(values) {
+			a.metrics.resets.Add(float64(s.resetHistograms(a.table, values)))
+		}
 		s.uptime = b.Origin.Uptime
 		a.metrics.resets.Add(float64(s.count(values)))
 		a.metrics.summed.Add(float64(s.layout.summed))
@@ -209,6 +215,19 @@ func (a *Aggregates) Forget(id series.SourceID) {
 	defer a.mu.Unlock()
 	a.leaveFeed(s)
 	a.table.ReleaseTarget(s.target)
+}
+
+// beginAnew forgets with what the next page of a source would be compared. It keeps which series were sent as they
+// were. The caller has locked the feed.
+func (a *Aggregates) beginAnew(s *source) {
+	a.keepFormer(s)
+	if s.was != nil {
+		s.was.isOther()
+	}
+	if s.layout != nil {
+		a.detach(s)
+		s.interval, s.uptime = 0, -1
+	}
 }
 
 // detach takes a source out of its groups. What it has contributed stays. The caller has locked the feed.

@@ -24,7 +24,7 @@ type AggregateExtension struct {
 	Jobs       []string          `yaml:"jobs"`
 	Match      string            `yaml:"match"`                 // on the name of a series, anchored
 	Without    []string          `yaml:"without,omitempty"`     // nil, and By is nil: aggregate.DefaultWithout
-	By         []string          `yaml:"by,omitempty"`          // instead of Without
+	By         *[]string         `yaml:"by,omitempty"`          // instead of Without; empty: no label but As
 	As         map[string]string `yaml:"as"`                    // labels that the sums get
 	Prefix     string            `yaml:"prefix,omitempty"`      // of the sums' names
 	Idle       *model.Duration   `yaml:"idle,omitempty"`        // nil: defaultIdle
@@ -60,9 +60,12 @@ func (c *Config) Aggregated(job string) bool {
 func (e AggregateExtension) block() aggregate.Block {
 	match, _ := e.regexp()
 	b := aggregate.Block{
-		Jobs: e.Jobs, Match: match, Without: e.Without, By: e.By, As: labels.FromMap(e.As), Prefix: e.Prefix,
+		Jobs: e.Jobs, Match: match, Without: e.Without, As: labels.FromMap(e.As), Prefix: e.Prefix,
 		Gauges: cmp.Or(e.Gauges, aggregate.GaugesRaw), KeepRaw: e.KeepRaw, Idle: time.Duration(defaultIdle),
 		SkipFirst: e.CountFirst != nil && !*e.CountFirst,
+	}
+	if e.By != nil {
+		b.By = append([]string{}, *e.By...)
 	}
 	if b.Without == nil && b.By == nil {
 		b.Without = aggregate.DefaultWithout()
@@ -166,13 +169,10 @@ func (v *aggregateValidator) checkLabels() {
 			"write the labels that sums shall not have, or remove the key: then they are "+
 				strings.Join(aggregate.DefaultWithout(), ", "))
 	}
-	if v.By != nil && len(v.By) == 0 {
-		v.refuse("by", "[]", "the list is empty", "write the labels that sums shall have")
-	}
 	for _, list := range []struct {
 		key   string
 		names []string
-	}{{"without", v.Without}, {"by", v.By}} {
+	}{{"without", v.Without}, {"by", v.block().By}} {
 		for i, name := range list.names {
 			key := fmt.Sprintf("%s[%d]", list.key, i)
 			if v.isSumLabel(key, name, name) && slices.Contains(list.names[:i], name) {
