@@ -154,7 +154,7 @@ func (t *target) finish(b *series.Batch, shown map[series.ID]bool, up float64) {
 
 func (t *target) add(l line) series.ID {
 	b := labels.NewBuilder(t.labels)
-	b.Set(labels.MetricName, l.name)
+	b.Set(model.MetricNameLabel, l.name)
 	if name, v, ok := cutLabel(l.label); ok {
 		b.Set(name, v)
 	}

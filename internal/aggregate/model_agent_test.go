@@ -356,7 +356,7 @@ func (s *simSource) add(l line) series.ID {
 // whole returns the labels of a line of the target.
 func (tg *simTarget) whole(l line) labels.Labels {
 	b := labels.NewBuilder(tg.labels())
-	b.Set(labels.MetricName, l.name)
+	b.Set(model.MetricNameLabel, l.name)
 	for _, pair := range strings.Split(l.label, ",") {
 		if name, v, ok := strings.Cut(pair, "="); ok {
 			b.Set(name, v)
@@ -450,9 +450,10 @@ func (a *simAgent) checkRest(b *series.Batch) {
 		a.table.Read(func(v series.View) { l, _ = wholeLabels(v, nil, id, b.Target) })
 		name, isMarker := l.String(), math.Float64bits(b.Values[i]) == value.StaleNaN
 		switch {
-		case l.Get(labels.MetricName) == "up":
+		case l.Get(model.MetricNameLabel) == "up":
 		case i < b.Origin.Page:
-			if i >= len(a.expect) || a.expect[i].value != b.Values[i] || a.expect[i].name != l.Get(labels.MetricName) {
+			if i >= len(a.expect) || a.expect[i].value != b.Values[i] ||
+				a.expect[i].name != l.Get(model.MetricNameLabel) {
 				t.Errorf("%s is sent with the value %v", name, b.Values[i])
 			}
 			a.raw[name] = true
@@ -577,7 +578,7 @@ func keyOfAggregate(l labels.Labels) string {
 	if le := l.Get("le"); le != "" {
 		of += ",le=" + le
 	}
-	return l.Get("app") + " " + l.Get(labels.MetricName) + " " + of
+	return l.Get("app") + " " + l.Get(model.MetricNameLabel) + " " + of
 }
 
 // writes reports whether there are aggregates of an app.
