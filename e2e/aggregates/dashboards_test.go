@@ -56,7 +56,7 @@ func TestDashboards(t *testing.T) {
 	raw := w.scrape("raw", w.pages(), "", receiver.Config{})
 	sums := w.scrape("sums", w.pages(), sumsBlock(), receiver.Config{})
 	lean := w.scrape("lean", w.pages(), sumsBlock(leanLabels...), receiver.Config{})
-	w.sleep(5*interval + longest + 12*interval)
+	w.sleep(5*interval + longest + 32*interval)
 	restarting := time.Now()
 	w.restartAll(3 * interval / 2)
 	w.sleep(12 * interval)
@@ -64,7 +64,7 @@ func TestDashboards(t *testing.T) {
 	for _, s := range []*store{truth, raw, sums, lean} {
 		s.arrived(end, "istio_requests_total")
 	}
-	steady := moments(restarting.Add(-11*interval), restarting.Add(-interval))
+	steady := moments(restarting.Add(-31*interval), restarting.Add(-interval))
 	rolling := moments(restarting, end.Add(-interval))
 
 	queries := w.queries(raw, sums)

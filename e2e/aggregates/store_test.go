@@ -120,6 +120,16 @@ func median(line []float64) float64 {
 	return numbers[len(numbers)/2]
 }
 
+// mean returns the mean of the numbers in a line; NaN: there is none.
+func mean(line []float64) float64 {
+	numbers := slices.DeleteFunc(slices.Clone(line), math.IsNaN)
+	sum := 0.0
+	for _, v := range numbers {
+		sum += v
+	}
+	return sum / float64(len(numbers))
+}
+
 // apart returns the difference of two figures, as a share of the larger one. Two that do not exist do not differ.
 func apart(a, b float64) float64 {
 	switch {

@@ -38,7 +38,8 @@ type Aggregates struct {
 	sources map[series.SourceID]*source
 	feeds   map[feedKey]*feed
 	groups  map[series.TargetID]*group
-	numbers int // given to groups so far
+	numbers int                  // given to groups so far
+	young   map[uint64]time.Time // see rememberYoung
 }
 
 // blockList are the blocks in force.
@@ -62,6 +63,7 @@ func New(table *series.Table, next Sink, log *zap.Logger, reg prometheus.Registe
 	a := &Aggregates{
 		table: table, next: next, log: log, clock: time.Now, wake: make(chan struct{}, 1), metrics: newMetrics(reg),
 		sources: map[series.SourceID]*source{}, feeds: map[feedKey]*feed{}, groups: map[series.TargetID]*group{},
+		young: map[uint64]time.Time{},
 	}
 	a.batches.New = func() any { return new(series.Batch) }
 	a.none.Store(true)
@@ -155,7 +157,7 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	f.use(l)
 	isFirst := s.layout == nil && s.was == nil
 	young := func(b2 *block) bool {
-		return isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
+		return !s.wasYoung && isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
 	}
 	born := s.carry(l, young)
 	a.metrics.births.Add(float64(born))
@@ -214,6 +216,7 @@ func (a *Aggregates) Forget(id series.SourceID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.leaveFeed(s)
+	a.rememberYoung(s)
 	a.table.ReleaseTarget(s.target)
 }
 
@@ -226,7 +229,7 @@ func (a *Aggregates) beginAnew(s *source) {
 	}
 	if s.layout != nil {
 		a.detach(s)
-		s.interval, s.uptime = 0, -1
+		s.interval = 0
 	}
 }
 

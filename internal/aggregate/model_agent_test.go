@@ -171,8 +171,14 @@ func (a *simAgent) change(n int, b simBlock) {
 	a.blocks[n] = b
 }
 
-// stepClock sets the clock.
+// stepClock sets the clock. It does nothing between a change of the blocks and the next good pages, when aggregates have
+// no source: an hour later by the clock they would be idle, and end.
 func (a *simAgent) stepClock() {
+	for s := range a.sources {
+		if s.isOut {
+			return
+		}
+	}
 	by := time.Duration(a.w.random.IntN(6*int(a.w.interval/time.Millisecond))) * time.Millisecond
 	by = pick(a.w, []time.Duration{by, by, -by, -by, time.Hour, -time.Hour})
 	a.w.note("agent %d: its clock is set by %v", a.number, by)

@@ -177,6 +177,17 @@ func (tg *simTarget) end() {
 	tg.feed.end()
 }
 
+// flap lets discovery lose the pod, and find it again soon.
+func (tg *simTarget) flap() {
+	w, due := tg.w, tg.feed.due
+	w.note("%s is lost, and found again", tg.pod)
+	tg.feed.end()
+	for back := time.Now().Add(time.Duration(w.random.Int64N(int64(2 * w.interval)))); due.Before(back); {
+		due = due.Add(w.interval)
+	}
+	tg.feed = tg.agent.newSource(tg, due)
+}
+
 // move lets another Envoy have the labels of the target, under another URL.
 func (tg *simTarget) move() {
 	tg.url++

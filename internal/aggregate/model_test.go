@@ -217,6 +217,7 @@ func steps() []simStep {
 			}
 		}},
 		{"pod gone", 5, of((*simTarget).end)},
+		{"pod found again", 4, of((*simTarget).flap)},
 		{"other URL", 4, of((*simTarget).move)},
 		{"other rules", 3, of((*simTarget).reread)},
 		{"handover", 5, of((*simTarget).handOver)},

@@ -252,3 +252,37 @@ func TestTargetThatMovesWhileItsProcessIsYoung(t *testing.T) {
 	b.wait(2 * time.Second)
 	b.want(total, "62:0 64:1")
 }
+
+// TestPodThatIsLostAndFoundAgain: its young process has been counted already.
+func TestPodThatIsLostAndFoundAgain(t *testing.T) {
+	b := newBed(t, istio())
+	b.wait(time.Minute)
+	a := b.target("a")
+	a.uptime = 0
+	a.scrape(requests(50))
+	b.wait(time.Second)
+	a.end()
+	b.wait(9 * time.Second)
+	a = b.target("a")
+	a.uptime = 5 * time.Second // it is 10 s old
+	a.scrape(requests(60))
+	b.wait(time.Second)
+	a.end()
+	b.wait(19 * time.Second)
+	a = b.target("a")
+	a.uptime = 3 * time.Second // another process
+	a.scrape(requests(7))
+	b.wait(10 * time.Second)
+	b.want(total, "70:0 90:50 100:57")
+	for _, age := range []time.Duration{0, time.Hour} {
+		b.wait(time.Minute)
+		a.uptime = age
+		a.scrape(requests(60))
+		a.end()
+		if got, want := len(b.a.young), map[bool]int{true: 1}[age == 0]; got != want {
+			t.Errorf("%d young processes are known, want %d", got, want)
+		}
+		b.next++
+		a.source, a.live, a.again = b.next, nil, false
+	}
+}
