@@ -171,8 +171,8 @@ func (a *simAgent) change(n int, b simBlock) {
 	a.blocks[n] = b
 }
 
-// stepClock sets the clock. It does nothing between a change of the blocks and the next good pages, when aggregates have
-// no source: an hour later by the clock they would be idle, and end.
+// stepClock sets the clock. It does nothing between a change of the blocks and the next good pages, when aggregates
+// have no source: an hour later by the clock they would be idle, and end.
 func (a *simAgent) stepClock() {
 	for s := range a.sources {
 		if s.isOut {
