@@ -2,7 +2,7 @@
 #
 # Variables: DURATION (all windows together), WARMUP, FLEET (S, L or M), AGENTS, BENCH_FLAGS (see bench/bin/bench run -h);
 # bench-diff: BASE and NEW (commits; NEW=. is the tree as it is), WINDOW, AGENT; bench-whole: WAYS, CATCHUP, OUTAGE;
-# bench-pushdown: KEEP, WINDOW, AGENT; bench-sidecar: SIDECAR_WAYS.
+# bench-pushdown: KEEP, WINDOW, AGENT; bench-sidecar: SIDECAR_WAYS; bench-aggregate: AGGREGATE_WAYS, REPLACE.
 
 DURATION    ?= 5m
 WARMUP      ?= 40s
@@ -17,6 +17,9 @@ CATCHUP     ?=
 OUTAGE      ?= 60s
 KEEP        ?= istio_.*
 SIDECAR_WAYS ?= all
+RAW_AND_SUMS = raw,istio
+AGGREGATE_WAYS ?= $(if $(REPLACE),$(RAW_AND_SUMS),all)
+REPLACE     ?=
 BENCH_PEERS  = $(strip $(if $(findstring prometheus,$(AGENTS)),prometheus) $(if $(findstring vmagent,$(AGENTS)),vmagent))
 bench-commit = $$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- cmd internal bench/runner go.mod go.sum || echo -dirty)
 bench        = bench/bin/bench $(1) -programs $(DIST) -build '$(COMMIT)' -warmup $(WARMUP) -duration $(DURATION)
@@ -58,6 +61,16 @@ bench-sidecar: bench-build ## CPU of a real Envoy with 50,000 lines, of the agen
 	$(call bench,sidecar) -interval 1s -window $(WINDOW) -ways $(SIDECAR_WAYS) -envoy "$$(e2e/tools/envoy.sh)" \
 		-filter vhost -filter '^vhost\.' -filter '(?s)cluster.*membership.*healthy' -filter '(?s)membership.*healthy' \
 		-filter '^x$$' -peers "$$(bench/peers/build.sh prometheus vmagent)" -out $(BENCH_OUT)/sidecar $(BENCH_FLAGS)
+
+.PHONY: bench-aggregate
+bench-aggregate: DURATION = 40s
+bench-aggregate: WARMUP = 40s
+bench-aggregate: AGGREGATE_PEERS = prometheus $(if $(findstring vmagent,$(AGGREGATE_WAYS))$(findstring all,$(AGGREGATE_WAYS)),vmagent)
+bench-aggregate: bench-build ## Sums over the pods of a workload beside raw series and vmagent's stream aggregation, in a real Prometheus: fleet S, AGGREGATE_WAYS (default: all) for DURATION (40s) each; REPLACE=2: while each pod is replaced twice
+	@bench/peers/build.sh $(AGGREGATE_PEERS) >/dev/null
+	$(call bench,aggregate) -fleet $(FLEET) -ways $(AGGREGATE_WAYS) $(if $(REPLACE),-replace $(REPLACE) -interval 3s) \
+		-peers "$$(bench/peers/build.sh $(AGGREGATE_PEERS))" \
+		-out $(BENCH_OUT)/aggregate$(if $(REPLACE),-replace) $(BENCH_FLAGS)
 
 .PHONY: bench-baseline
 bench-baseline: bench-build ## 200 targets x 2,000 series every 10 s for DURATION (5m): is every sample delivered, at what CPU and memory

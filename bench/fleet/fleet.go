@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -183,6 +184,16 @@ func (f *Fleet) answer(w http.ResponseWriter, r *http.Request, t *target, filter
 	t.samples.Add(uint64(rows))
 }
 
+// Restart begins a new process in the sidecars first, first+step, first+2*step and so on: their counters begin at zero.
+func (f *Fleet) Restart(first, step int) {
+	for n := first; n < len(f.targets); n += step {
+		t := f.targets[n]
+		t.mu.Lock()
+		t.page.restart()
+		t.mu.Unlock()
+	}
+}
+
 // Drain lets running scrapes end and answers no new one, so that what was
 // served can be compared with what arrives.
 func (f *Fleet) Drain() { f.drained.Do(func() { close(f.drain) }) }
@@ -211,12 +222,21 @@ func (f *Fleet) Stats(perTarget bool) Stats {
 	return s
 }
 
-// Control is the fleet's own interface: /stats, /stats?targets=1, POST /drain.
+// Control is the fleet's own interface: /stats, /stats?targets=1, POST /drain, POST /restart?first=0&step=10.
 func (f *Fleet) Control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(f.Stats(r.FormValue("targets") != ""))
+	})
+	mux.HandleFunc("POST /restart", func(w http.ResponseWriter, r *http.Request) {
+		first, errFirst := strconv.Atoi(r.FormValue("first"))
+		step, errStep := strconv.Atoi(r.FormValue("step"))
+		if err := errors.Join(errFirst, errStep); err != nil || first < 0 || step < 1 {
+			http.Error(w, "first and step must be numbers, 0 and 1 at least", http.StatusBadRequest)
+			return
+		}
+		f.Restart(first, step)
 	})
 	mux.HandleFunc("POST /drain", func(http.ResponseWriter, *http.Request) { f.Drain() })
 	return mux

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
@@ -259,4 +260,38 @@ func BenchmarkAdvance(b *testing.B) {
 		p.advance(0.2, 0)
 	}
 	b.ReportMetric(float64(p.renders)/float64(b.N), "renders/op")
+}
+
+func TestRestartedSidecarCountsFromZero(t *testing.T) {
+	const uptime = `{__name__="envoy_server_uptime"}`
+	now := time.Now()
+	p := newPage(newTemplate(0, 2000, Page{}), 1, Page{})
+	before, _, _ := read(t, p.body(now))
+	later, _, _ := read(t, p.body(now.Add(time.Hour)))
+	if before[uptime] < 3600 || later[uptime] != before[uptime]+3600 {
+		t.Errorf("uptime %v, and %v an hour later", before[uptime], later[uptime])
+	}
+	p.restart()
+	p.body(now.Add(2 * time.Hour)) // the first page of the new process
+	p.advance(0.2, 0)
+	after, _, types := read(t, p.body(now.Add(2*time.Hour+7*time.Second)))
+	if after[uptime] != 7 || len(after) != len(before) {
+		t.Errorf("uptime %v, %d series; want 7, %d", after[uptime], len(after), len(before))
+	}
+	moved := 0
+	for series, v := range after {
+		name, _, _ := strings.Cut(strings.TrimPrefix(series, `{__name__="`), `"`)
+		if types[name] == "gauge" || strings.HasSuffix(name, "_sum") {
+			continue
+		}
+		if v > 1000 {
+			t.Errorf("%s is %v after a restart", series, v)
+		}
+		if v > 0 {
+			moved++
+		}
+	}
+	if moved < 100 {
+		t.Errorf("%d counters and buckets moved, want at least 100", moved)
+	}
 }

@@ -85,6 +85,9 @@ func prefixed(prefix string, names []string) []string {
 	return out
 }
 
+// uptimeName is the gauge that has the seconds since the process began.
+const uptimeName = "envoy_server_uptime"
+
 // service is one service of the mesh; the number alone decides all its names.
 type service struct{ name, namespace string }
 

@@ -24,9 +24,10 @@ type page struct {
 	grown       bool    // a value no longer fits its place: render again
 	churnDue    float64 // series still to be replaced
 	nextGroup   int
-	moved       uint64 // values changed since the beginning
-	replaced    uint64 // series replaced since the beginning
-	renders     uint64 // how often the page was rendered whole
+	moved       uint64    // values changed since the beginning
+	replaced    uint64    // series replaced since the beginning
+	renders     uint64    // how often the page was rendered whole
+	started     time.Time // when the sidecar's process began; zero: its uptime is what envoy_server_uptime shows
 }
 
 func newPage(t *template, seed uint64, form Page) *page {
@@ -115,6 +116,9 @@ func (p *page) move(budget int) {
 
 // moveUnit changes the unit's values and returns how many of them.
 func (p *page) moveUnit(u *unit) int {
+	if u.first == p.t.uptime {
+		return 0 // age changes it
+	}
 	step := 1 + uint64(p.random.below(40))
 	first := int(u.first)
 	if u.kind != histogram {
@@ -236,8 +240,36 @@ func (p *page) appendRow(buf []byte, i int) []byte {
 	return append(buf, '\n')
 }
 
+// age writes how long the process has run.
+func (p *page) age(now time.Time) {
+	if p.t.uptime < 0 {
+		return
+	}
+	i := int(p.t.uptime)
+	if p.started.IsZero() {
+		p.started = now.Add(-time.Duration(p.val[i]) * time.Second)
+	}
+	p.val[i] = uint64(now.Sub(p.started) / time.Second)
+	if p.put(i); p.grown {
+		p.render()
+	}
+}
+
+// restart begins a new process, whose counters and histograms are at zero.
+func (p *page) restart() {
+	for _, u := range p.t.units {
+		v := p.val[u.first : u.first+u.rows]
+		if u.kind != gauge || u.first == p.t.uptime {
+			clear(v)
+		}
+	}
+	p.started = time.Time{}
+	p.render()
+}
+
 // body is the page as it goes out now. It is valid until the page is used again.
 func (p *page) body(now time.Time) []byte {
+	p.age(now)
 	if p.form.Timestamps {
 		p.stamp(now.UnixMilli())
 	}

@@ -45,6 +45,7 @@ type template struct {
 	order  []int32   // units, hot ones first, each part shuffled
 	groups [][]int32 // churn group -> its units
 	hot    int       // how many of order are hot
+	uptime int32     // row of envoy_server_uptime; -1: none
 }
 
 // block is what stands together on the page: a family under its TYPE line or,
@@ -219,7 +220,7 @@ func (b *builder) layOut(seed uint64, ungrouped bool) *template {
 		}
 		return families[i].name < families[j].name
 	})
-	t := &template{groups: make([][]int32, b.groups)}
+	t := &template{groups: make([][]int32, b.groups), uptime: -1}
 	for _, f := range families {
 		t.addFamily(f)
 	}
@@ -257,6 +258,9 @@ func (t *template) addFamily(f *family) {
 	b := block{head: "# TYPE " + f.name + " " + f.kind.String() + "\n"}
 	for _, u := range f.units {
 		first := int32(len(t.rows))
+		if f.name == uptimeName {
+			t.uptime = first
+		}
 		if f.kind == histogram {
 			for _, le := range bucketBounds {
 				t.addRow(f.name+"_bucket{", u, `le="`+le+`"`, false)

@@ -132,11 +132,22 @@ scrape_configs:
 
 // ownBlock is the block of settings that only our own program has.
 func (s Setup) ownBlock() string {
-	if s.Job.PushDown == "" {
+	text := ""
+	if s.Job.PushDown != "" {
+		text += fmt.Sprintf("  jobs: [{name: envoy-stats, push_down: %s, pace: fixed}]\n", s.Job.PushDown)
+	}
+	if s.Job.Sums != "" {
+		text += fmt.Sprintf("  aggregate: [{jobs: [envoy-stats], match: %q, without: [%s], as: {instance: bench}}]\n",
+			s.Job.Sums, strings.Join(podLabels(), ", "))
+	}
+	if text == "" {
 		return ""
 	}
-	return fmt.Sprintf("envoy_scraper: {jobs: [{name: envoy-stats, push_down: %s, pace: fixed}]}\n", s.Job.PushDown)
+	return "envoy_scraper:\n" + text
 }
+
+// podLabels are the labels that tell the pods of a workload apart. Sums have none of them.
+func podLabels() []string { return []string{"instance", "namespace", "pod_name"} }
 
 // remoteWrite is the part that Prometheus and everything compatible with its file reads.
 func (s Setup) remoteWrite(message string) string {

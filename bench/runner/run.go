@@ -44,6 +44,7 @@ type Case struct {
 type Job struct {
 	Keep     string // the names that metric_relabel_configs keep; empty: all
 	PushDown string // push_down of our own program: auto or off; empty: its default
+	Sums     string // the names whose counters and histograms the agent sums over the pods; empty: none
 }
 
 // kept returns how many series of a page the job keeps, on average, and the share of a page's bytes that they are.

@@ -104,7 +104,7 @@ func TestJobOfBothKinds(t *testing.T) {
 		not  []string
 	}{
 		{Job{}, nil, []string{"metric_relabel_configs", "push_down"}},
-		{Job{"istio_.*", "off"}, []string{`regex: "istio_.*", action: keep`, "push_down: off"}, nil},
+		{Job{Keep: "istio_.*", PushDown: "off"}, []string{`regex: "istio_.*", action: keep`, "push_down: off"}, nil},
 	} {
 		s := Setup{Dir: t.TempDir(), Job: tt.job, WriteURL: "http://127.0.0.1:9"}
 		if _, err := envoyScraper(message2)(s); err != nil {

@@ -21,6 +21,8 @@ type wholeBed struct {
 	store  child   // how the store is run, each time
 	folder string  // the store's
 	before float64 // samples that the store had stored before it was started again
+	// meanwhile is called once per second in a window, with the time since the window began; nil: nothing happens.
+	meanwhile func(context.Context, time.Duration) error
 }
 
 // newWholeBed starts a fleet, a store with an empty database and the agent, if the way has one. The caller calls stop,

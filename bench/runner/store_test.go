@@ -55,6 +55,7 @@ func testStore(ctx context.Context, args []string) error {
 	mux.HandleFunc("/-/ready", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "# TYPE %s counter\n%s{type=\"float\"} %d\n", storedMetric, storedMetric, count())
+		fmt.Fprintf(w, "# TYPE %s gauge\n%s 1000\n", seriesMetric, seriesMetric)
 	})
 	mux.HandleFunc("/api/v1/label/__name__/values", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"data":["istio_requests_total","scrape_samples_scraped","up"]}`)

@@ -18,6 +18,7 @@ type Way struct {
 	// Scrapes is the delay that the agent may take (batch_send_deadline), in scrape intervals: how many samples of a
 	// series a request can hold. 0: the agent's default, which is shorter than an interval.
 	Scrapes int
+	Job     Job
 }
 
 // Direct is the name of the way without an agent, which the others are compared with.
@@ -86,7 +87,7 @@ type WholeConfig struct {
 
 // caseOf returns the case of a way's agent; without one, of the store.
 func (c WholeConfig) caseOf(w Way) Case {
-	k := Case{Name: w.Name, Agent: c.Store, Fleet: c.Fleet, Delay: w.delay(c.Interval)}
+	k := Case{Name: w.Name, Agent: c.Store, Fleet: c.Fleet, Delay: w.delay(c.Interval), Job: w.Job}
 	if w.Agent != nil {
 		k.Agent = *w.Agent
 	}

@@ -9,6 +9,9 @@ import (
 // storedMetric counts the samples that a Prometheus has stored since it started.
 const storedMetric = "prometheus_tsdb_head_samples_appended_total"
 
+// seriesMetric is the number of series in a Prometheus' memory. In the first hours none leaves it.
+const seriesMetric = "prometheus_tsdb_head_series"
+
 // rejectedMetrics count what it did not store, sent or scraped.
 var rejectedMetrics = []string{
 	"prometheus_tsdb_out_of_order_samples_total", "prometheus_tsdb_too_old_samples_total",
@@ -21,6 +24,7 @@ var rejectedMetrics = []string{
 type wholeSnapshot struct {
 	snapshot
 	stored, rejected     float64
+	series               float64 // in the store's memory
 	pending              float64 // samples in the agent's queue
 	sent, queued         float64 // bytes, by the agent's own counters
 	written, storeOnDisk int64   // bytes to disk: of the agent, of the store
@@ -46,7 +50,7 @@ func (b *wholeBed) storeCounters(ctx context.Context, s *wholeSnapshot) (err err
 		return err
 	}
 	store, err := metricsOf(ctx, b.receiverURL)
-	s.stored = store[storedMetric]
+	s.stored, s.series = store[storedMetric], store[seriesMetric]
 	for _, name := range rejectedMetrics {
 		s.rejected += store[name]
 	}
@@ -69,6 +73,9 @@ type WholeWindow struct {
 	Window
 	ReceiverPerMillion float64 `json:"receiver_cpu_seconds_per_million_samples"`
 	ReceiverRSSMedian  int64   `json:"receiver_rss_median_bytes"`
+	ReceiverAnonymous  int64   `json:"receiver_rss_anonymous_median_bytes"`
+	ReceiverSeries     float64 `json:"receiver_series"`       // in its memory, at the end of the window
+	SentPerSecond      float64 `json:"sent_bytes_per_second"` // by the agent's own counter
 	Rejected           uint64  `json:"samples_rejected"`
 	QueuePerSample     float64 `json:"queue_bytes_per_sample"` // that the agent wrote to its queue, by its own counter
 	DiskPerSample      float64 `json:"disk_bytes_per_sample"`  // that the kernel wrote for the agent, in whole pages
@@ -94,6 +101,11 @@ func (b *wholeBed) window(ctx context.Context) (w WholeWindow, err error) {
 	}
 	var agent, store []usage
 	for end := begin.at.Add(b.config.Window); time.Now().Before(end); {
+		if b.meanwhile != nil {
+			if err := b.meanwhile(ctx, time.Since(begin.at)); err != nil {
+				return w, err
+			}
+		}
 		if err := b.rest(ctx, min(time.Second, time.Until(end))); err != nil {
 			return w, err
 		}
@@ -133,6 +145,7 @@ func (b *wholeBed) between(begin, end wholeSnapshot, agent, store []usage) Whole
 	w.ReceiverDisk = ratio(float64(end.storeOnDisk-begin.storeOnDisk), stored)
 	var ofStore Window
 	ofStore.watched(store)
-	w.ReceiverRSSMedian = ofStore.RSSMedian
+	w.ReceiverRSSMedian, w.ReceiverAnonymous = ofStore.RSSMedian, ofStore.AnonymousMedian
+	w.ReceiverSeries, w.SentPerSecond = end.series, ratio(end.sent-begin.sent, w.Seconds)
 	return w
 }

@@ -22,6 +22,9 @@ import (
 type Config struct {
 	Seed              uint64
 	RequestsPerSecond float64 // through the ingress gateway
+	Replicas          int     // pods of each workload; 0: one
+	// Steady makes every tenth of a second bring the same requests, so that each counter that moves grows evenly.
+	Steady bool
 	// Still makes Run serve the pages without changing values. Only Advance changes them.
 	Still bool
 	// OneAddress makes all sidecars share 127.0.0.1, even where each could have its own address.
@@ -48,16 +51,21 @@ type Mesh struct {
 	mu      sync.Mutex
 	rng     *rand.Rand
 	uptime  time.Duration
-	due     float64 // requests still to simulate, including the fraction of the next one
+	due     float64       // requests still to simulate, including the fraction of the next one
+	owed    time.Duration // of a steady mesh: not simulated yet, less than a tick
 	proxies []*proxy
 	roles   roles
+	ended   stats // what the processes counted that have ended
 }
 
 // New returns a mesh with two minutes of history. It does not listen yet.
 func New(cfg Config) *Mesh {
-	m := &Mesh{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x626f6f6b696e666f))}
+	m := &Mesh{cfg: cfg}
+	m.seed()
 	for _, s := range bookinfo() {
-		m.proxies = append(m.proxies, newProxy(s))
+		for n := range max(1, cfg.Replicas) {
+			m.proxies = append(m.proxies, newProxy(s.replica(n)))
+		}
 	}
 	m.roles = assignRoles(m.proxies)
 	m.Advance(history)
@@ -68,12 +76,25 @@ func New(cfg Config) *Mesh {
 func (m *Mesh) Advance(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.cfg.Steady {
+		m.step(d)
+		return
+	}
+	for m.owed += d; m.owed >= tick; m.owed -= tick {
+		m.seed()
+		m.step(tick)
+	}
+}
+
+func (m *Mesh) seed() { m.rng = rand.New(rand.NewPCG(m.cfg.Seed, 0x626f6f6b696e666f)) }
+
+func (m *Mesh) step(d time.Duration) {
 	m.uptime += d
 	for m.due += m.cfg.RequestsPerSecond * d.Seconds(); m.due >= 1; m.due-- {
 		m.visit()
 	}
 	for _, p := range m.proxies {
-		p.age(m.uptime, m.rng)
+		p.age(m.uptime-p.began, m.rng)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 type proxy struct {
 	sidecar Sidecar
 	stats   stats
+	began   time.Duration // when the process began, as an uptime of the mesh
 
 	labelSets map[labelKey]string // formatted labels, cached by what they depend on
 }

@@ -40,29 +40,35 @@ const (
 	databasePort     = 27017
 )
 
-// roles groups the proxies by what they do with a request.
+// roles groups the proxies by what they do with a request: the replicas of each workload.
 type roles struct {
-	gateway, productpage, details, ratings, database *proxy
+	gateway, productpage, details, ratings, database []*proxy
 
-	reviews []*proxy // v1 shows no stars, v2 and v3 call ratings
+	reviews [][]*proxy // v1 shows no stars, v2 and v3 call ratings
 }
 
 func assignRoles(all []*proxy) roles {
 	var r roles
+	versions := map[string]int{} // workload of reviews -> its index
 	for _, p := range all {
 		switch p.sidecar.Service {
 		case "istio-ingressgateway":
-			r.gateway = p
+			r.gateway = append(r.gateway, p)
 		case "productpage":
-			r.productpage = p
+			r.productpage = append(r.productpage, p)
 		case "details":
-			r.details = p
+			r.details = append(r.details, p)
 		case "ratings":
-			r.ratings = p
+			r.ratings = append(r.ratings, p)
 		case "mongodb":
-			r.database = p
+			r.database = append(r.database, p)
 		case "reviews":
-			r.reviews = append(r.reviews, p)
+			i, known := versions[p.sidecar.Workload]
+			if !known {
+				i, r.reviews = len(r.reviews), append(r.reviews, nil)
+				versions[p.sidecar.Workload] = i
+			}
+			r.reviews[i] = append(r.reviews[i], p)
 		}
 	}
 	return r

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -12,22 +13,31 @@ type answer struct {
 	bytes  float64 // size of the response
 }
 
+// pick returns the replica that a request goes to.
+func (m *Mesh) pick(replicas []*proxy) *proxy {
+	if len(replicas) == 1 {
+		return replicas[0]
+	}
+	return replicas[m.rng.IntN(len(replicas))]
+}
+
 // visit simulates one request from the ingress gateway through the mesh.
 func (m *Mesh) visit() {
 	r := &m.roles
+	gateway, productpage := m.pick(r.gateway), m.pick(r.productpage)
 	if m.rng.Float64() < 0.02 { // 404: productpage calls no other workload
-		m.hop(r.gateway, r.productpage, answer{404, m.spend(2), 232})
+		m.hop(gateway, productpage, answer{404, m.spend(2), 232})
 		return
 	}
-	details := m.hop(r.productpage, r.details, answer{200, m.spend(3), 178})
+	details := m.hop(productpage, m.pick(r.details), answer{200, m.spend(3), 178})
 	if m.rng.IntN(5) == 0 {
 		m.lookUp()
 	}
 	if m.rng.IntN(20) == 0 {
 		m.backup()
 	}
-	reviews := m.hop(r.productpage, r.reviews[m.rng.IntN(len(r.reviews))], answer{})
-	m.hop(r.gateway, r.productpage, answer{200, m.spend(12) + details + reviews,
+	reviews := m.hop(productpage, m.pick(r.reviews[m.rng.IntN(len(r.reviews))]), answer{})
+	m.hop(gateway, productpage, answer{200, m.spend(12) + details + reviews,
 		4183 + math.Floor(m.rng.Float64()*1500)})
 }
 
@@ -48,15 +58,16 @@ func (m *Mesh) hop(from, to *proxy, a answer) (millis float64) {
 
 // review simulates a reviews pod: v1 returns only its texts, v2 and v3 call ratings for the stars.
 func (m *Mesh) review(to *proxy) answer {
-	if to == m.roles.reviews[0] {
+	if slices.Contains(m.roles.reviews[0], to) {
 		return answer{200, m.spend(5), 295}
 	}
 	stars := answer{200, m.spend(2), 48}
 	if m.rng.Float64() < 0.01 { // the page is then shown without stars
 		stars = answer{500, m.spend(20), 67}
 	}
-	m.query(m.rng.IntN(50) == 0)
-	waited := m.hop(to, m.roles.ratings, stars)
+	ratings := m.pick(m.roles.ratings)
+	m.query(ratings, m.rng.IntN(50) == 0)
+	waited := m.hop(to, ratings, stars)
 	return answer{200, m.spend(5) + waited, 375}
 }
 
@@ -95,9 +106,9 @@ type exchange struct {
 	isNew             bool   // on a new connection
 }
 
-// query counts a request of ratings to its database, which has a sidecar, so both sides report it.
-func (m *Mesh) query(isNew bool) {
-	from, to := m.roles.ratings, m.roles.database
+// query counts a request of ratings, from, to its database, which has a sidecar, so both sides report it.
+func (m *Mesh) query(from *proxy, isNew bool) {
+	to := m.pick(m.roles.database)
 	e := exchange{request: 212, response: 897, isNew: isNew}
 	from.tcp("source", &from.sidecar, &to.sidecar, e)
 	from.stream("outbound|"+strconv.Itoa(databasePort)+"||"+to.sidecar.host(), e)
@@ -108,7 +119,7 @@ func (m *Mesh) query(isNew bool) {
 // lookUp counts what details asks a service outside the mesh: a request in plain HTTP, and some bytes by TLS, which the
 // proxy passes on as TCP. Only the source reports it.
 func (m *Mesh) lookUp() {
-	p := m.roles.details
+	p := m.pick(m.roles.details)
 	a := answer{200, m.spend(40), 1320}
 	p.standard(p.labels("source", &p.sidecar, nil, a.status), a, 410, a.millis)
 	p.upstream("PassthroughCluster", a, 410, m.rng.IntN(10) == 0)
@@ -118,7 +129,7 @@ func (m *Mesh) lookUp() {
 // backup counts what a client without a sidecar does: it reads the details and the database, in plaintext. Only the
 // destinations report it, and they do not know the source.
 func (m *Mesh) backup() {
-	details, database := m.roles.details, m.roles.database
+	details, database := m.pick(m.roles.details), m.pick(m.roles.database)
 	a := answer{200, m.spend(3), 178}
 	requestBytes := 310 + math.Floor(m.rng.Float64()*40)
 	details.standard(details.labels("destination", nil, &details.sidecar, a.status), a, requestBytes, a.millis)

@@ -98,8 +98,8 @@ func (a *Aggregates) Append(b *series.Batch) error {
 
 // take counts a batch of a source, and fills rest with what is not summed. The caller has locked the feed.
 func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
-	if b.Origin.Anew {
-		a.beginAnew(s)
+	if b.Origin.Gap {
+		a.forgetPages(s)
 	}
 	if s.interval != b.Interval { // also at the first batch
 		s.interval = b.Interval
@@ -220,9 +220,9 @@ func (a *Aggregates) Forget(id series.SourceID) {
 	a.table.ReleaseTarget(s.target)
 }
 
-// beginAnew forgets with what the next page of a source would be compared. It keeps which series were sent as they
+// forgetPages forgets with what the next page of a source would be compared. It keeps which series were sent as they
 // were. The caller has locked the feed.
-func (a *Aggregates) beginAnew(s *source) {
+func (a *Aggregates) forgetPages(s *source) {
 	a.keepFormer(s)
 	if s.was != nil {
 		s.was.isOther()

@@ -80,7 +80,7 @@ type target struct {
 	source series.SourceID
 	live   map[series.ID]bool
 	again  bool // the batch before was of a good page
-	isAnew bool
+	hasGap bool
 	uptime time.Duration
 
 	interval time.Duration
@@ -116,7 +116,7 @@ func (t *target) scrape(lines ...line) {
 	for _, id := range b.Series {
 		shown[id] = true
 	}
-	b.Origin = series.Origin{Source: t.source, Job: t.job, Page: b.Len(), Good: true, Again: t.again, Anew: t.isAnew,
+	b.Origin = series.Origin{Source: t.source, Job: t.job, Page: b.Len(), Good: true, Again: t.again, Gap: t.hasGap,
 		Uptime: t.uptime}
 	t.finish(b, shown, 1)
 	t.again = true
@@ -127,7 +127,7 @@ func (t *target) fail() {
 	b := &series.Batch{}
 	b.Reset(t.id, t.bed.now.UnixMilli())
 	b.Interval = t.interval
-	b.Origin = series.Origin{Source: t.source, Job: t.job, Again: t.again, Anew: t.isAnew, Uptime: -1}
+	b.Origin = series.Origin{Source: t.source, Job: t.job, Again: t.again, Gap: t.hasGap, Uptime: -1}
 	t.finish(b, map[series.ID]bool{}, 0)
 	t.again = false
 }
@@ -154,7 +154,7 @@ func (t *target) finish(b *series.Batch, shown map[series.ID]bool, up float64) {
 
 func (t *target) add(l line) series.ID {
 	b := labels.NewBuilder(t.labels)
-	b.Set(labels.MetricName, l.name)
+	b.Set(model.MetricNameLabel, l.name)
 	if name, v, ok := cutLabel(l.label); ok {
 		b.Set(name, v)
 	}

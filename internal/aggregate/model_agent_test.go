@@ -201,7 +201,7 @@ type simSource struct {
 	last   *simPage  // the last good one
 	isOld  bool      // a batch of the target was sent before
 	isGood bool      // and the last one was of a good page
-	isAnew bool      // its next good page cannot be compared with those before
+	hasGap bool      // its next good page cannot be compared with those before
 	live   []series.ID
 	ended  bool
 	isOut  bool // the blocks have changed since its last good page
@@ -270,20 +270,20 @@ func (s *simSource) take(p *simPage) {
 	}
 	b.Origin.Page, b.Origin.Good, b.Origin.Uptime = b.Len(), true, p.uptime
 	s.tg.w.note("%s: page of source %d, uptime %v", s.tg.pod, s.id, p.uptime)
-	wasAnew := s.isAnew
+	hadGap := s.hasGap
 	s.send(b)
 	for _, r := range p.rows {
 		if name := s.raw(r.line); p.versions[r.block] > 0 && a.raw[name] {
 			s.tg.w.t.Errorf("%s is summed now, and has no marker", name)
 		}
 	}
-	s.count(p, wasAnew)
+	s.count(p, hadGap)
 	s.last, s.tg.evicted, s.isOut = p, false, false
 	a.recount()
 }
 
 // count adds what the rows of a good page may be counted for.
-func (s *simSource) count(p *simPage, wasAnew bool) {
+func (s *simSource) count(p *simPage, hadGap bool) {
 	a, truth := s.agent, &s.tg.w.truth
 	for i := range p.rows {
 		r := &p.rows[i]
@@ -300,7 +300,7 @@ func (s *simSource) count(p *simPage, wasAnew bool) {
 		}
 		claim := lifeOfKey{r.life, r.key}
 		bounds := truth.increase(s.last, p, r, a.blocks[r.block].skips)
-		if s.last == nil && !wasAnew {
+		if s.last == nil && !hadGap {
 			truth.base[r.key] += r.value
 			if p.uptime >= 0 && p.uptime < s.tg.w.interval { // nobody else may have counted it
 				bounds.most = max(0, r.value-truth.claimed[claim])
@@ -327,7 +327,7 @@ func (s *simSource) batch() *series.Batch {
 	b := &series.Batch{}
 	b.Reset(s.target, s.agent.clock().UnixMilli())
 	b.Interval = s.tg.w.interval
-	b.Origin = series.Origin{Source: s.id, Job: "envoy", Again: s.isGood, Anew: s.isAnew, Uptime: -1}
+	b.Origin = series.Origin{Source: s.id, Job: "envoy", Again: s.isGood, Gap: s.hasGap, Uptime: -1}
 	return b
 }
 
@@ -346,12 +346,12 @@ func (s *simSource) send(b *series.Batch) {
 		s.tg.w.t.Error(err)
 	}
 	a.table.Release(slices.Values(append(s.live, up)))
-	if s.isAnew {
+	if s.hasGap {
 		s.last = nil
 		a.recount()
 	}
 	s.live, s.isOld, s.isGood = now, true, b.Origin.Good
-	s.isAnew = s.isAnew && !s.isGood
+	s.hasGap = s.hasGap && !s.isGood
 }
 
 // add returns the series of a line, with a reference.
@@ -362,7 +362,7 @@ func (s *simSource) add(l line) series.ID {
 // whole returns the labels of a line of the target.
 func (tg *simTarget) whole(l line) labels.Labels {
 	b := labels.NewBuilder(tg.labels())
-	b.Set(labels.MetricName, l.name)
+	b.Set(model.MetricNameLabel, l.name)
 	for _, pair := range strings.Split(l.label, ",") {
 		if name, v, ok := strings.Cut(pair, "="); ok {
 			b.Set(name, v)
@@ -402,7 +402,7 @@ func (s *simSource) leave() {
 func (s *simSource) successor() *simSource {
 	a := s.agent
 	next := *s
-	next.isAnew = s.isAnew || s.last != nil
+	next.hasGap = s.hasGap || s.last != nil
 	s.ended = true
 	delete(a.sources, s)
 	a.sources[&next] = true
@@ -456,9 +456,10 @@ func (a *simAgent) checkRest(b *series.Batch) {
 		a.table.Read(func(v series.View) { l, _ = wholeLabels(v, nil, id, b.Target) })
 		name, isMarker := l.String(), math.Float64bits(b.Values[i]) == value.StaleNaN
 		switch {
-		case l.Get(labels.MetricName) == "up":
+		case l.Get(model.MetricNameLabel) == "up":
 		case i < b.Origin.Page:
-			if i >= len(a.expect) || a.expect[i].value != b.Values[i] || a.expect[i].name != l.Get(labels.MetricName) {
+			if i >= len(a.expect) || a.expect[i].value != b.Values[i] ||
+				a.expect[i].name != l.Get(model.MetricNameLabel) {
 				t.Errorf("%s is sent with the value %v", name, b.Values[i])
 			}
 			a.raw[name] = true
@@ -583,7 +584,7 @@ func keyOfAggregate(l labels.Labels) string {
 	if le := l.Get("le"); le != "" {
 		of += ",le=" + le
 	}
-	return l.Get("app") + " " + l.Get(labels.MetricName) + " " + of
+	return l.Get("app") + " " + l.Get(model.MetricNameLabel) + " " + of
 }
 
 // writes reports whether there are aggregates of an app.

@@ -92,7 +92,7 @@ type slotState uint8`},
 	}
 	s := &source{`},
 		}},
-		one("pages under other rules are compared", "aggregates.go", "if b.Origin.Anew {", "if false {"),
+		one("pages under other rules are compared", "aggregates.go", "if b.Origin.Gap {", "if false {"),
 		one("the lines of a histogram begin again one by one", "aggregates.go",
 			"if s.mayHaveReset(values) {", "if false {"),
 		one("a histogram has begun again only if a line fell", "resets.go",

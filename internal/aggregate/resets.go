@@ -30,7 +30,7 @@ func (s *source) mayHaveReset(values []float64) bool {
 		}
 		grown := values[i] - s.last[k]
 		k++
-		if grown < 0 || grown < below {
+		if (grown < 0 || grown < below) && s.feed.slot(ref).kind == counter {
 			return true
 		}
 		below = math.Inf(-1)

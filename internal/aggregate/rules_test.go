@@ -209,13 +209,13 @@ func TestSequenceThatBeginsAnew(t *testing.T) {
 		b.wait(time.Minute)
 		a.scrape(requests(5))
 		b.wait(10 * time.Second)
-		a.isAnew = true
+		a.hasGap = true
 		if fails {
 			a.fail()
 			b.wait(10 * time.Second)
 		}
 		a.scrape(requests(8))
-		a.isAnew = false
+		a.hasGap = false
 		b.wait(10 * time.Second)
 		a.scrape(requests(10))
 		b.wait(10 * time.Second)

@@ -111,7 +111,8 @@ func (c *Config) OnNode(job string) bool {
 }
 
 // ShardByWorkload reports whether all pods of a workload are scraped by one of the instances that share the targets of
-// a job. It means nothing if there is one instance, or for a job that is not shared.
+// a job: by default, if a block sums series of the job. It means nothing if there is one instance, or for a job that is
+// not shared.
 func (c *Config) ShardByWorkload(job string) bool {
 	by := c.Extension.of(job).ShardBy
 	return by == shardByWorkload || by == "" && c.Aggregated(job)

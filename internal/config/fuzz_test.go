@@ -37,8 +37,8 @@ func FuzzLoad(f *testing.F) {
 		"global: {scrape_interval: -1s, external_labels: {a: '%{HOME}'}}", "additionalScrapeConfigs: 1",
 		"envoy_scraper: {cluster_wide_jobs: {a: b}}", "scrape_configs: [{job_name: !!binary aGk=, regex: '\\'}]",
 		"envoy_scraper: {max_delay: 1m, endpoints: [null, {name: a, max_delay: -1s}]}\nremote_write: [{name: a}]",
-		"envoy_scraper: {aggregate: [{jobs: [a], match: 'a.*b', as: {x: '%{HOME}'}}, null, {jobs: [a, a], match: '(', " +
-			"by: [le], as: {'': 1}}]}\nscrape_configs: [{job_name: a, scrape_native_histograms: true}]",
+		"envoy_scraper: {aggregate: [{jobs: [a], match: 'a.*b', as: {x: '%{HOME}'}}, null, {jobs: [a, a], match: " +
+			"'(', by: [le], as: {'': 1}}]}\nscrape_configs: [{job_name: a, scrape_native_histograms: true}]",
 		"envoy_scraper: {aggregate: [{jobs: [a], match: '\\bx$', as: {x: y}, keep_raw: true}]}\nscrape_configs: " +
 			"[{job_name: a, relabel_configs: [{action: labelmap, regex: (.+)}]}]",
 		string(full), secretFile,

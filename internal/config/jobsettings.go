@@ -19,7 +19,7 @@ type JobExtension struct {
 	Name     string `yaml:"name"`                // of the job
 	PushDown string `yaml:"push_down,omitempty"` // pushDownAuto or pushDownOff; empty: pushDownAuto
 	Pace     string `yaml:"pace,omitempty"`      // paceGentle or paceFixed; empty: paceGentle
-	ShardBy  string `yaml:"shard_by,omitempty"`  // shardByTarget or shardByWorkload; empty: shardByTarget
+	ShardBy  string `yaml:"shard_by,omitempty"`  // shardByTarget or shardByWorkload; empty: see ShardByWorkload
 }
 
 // The values of JobExtension.

@@ -51,6 +51,8 @@ func TestShards(t *testing.T) {
 // TestJobsAreSharedByWorkload: shard_by is per job. It decides who scrapes what only if there are several instances.
 func TestJobsAreSharedByWorkload(t *testing.T) {
 	const ext = "\n  jobs: [{name: a, shard_by: workload}, {name: b, shard_by: target}]"
+	const sums = "\n  aggregate: [{jobs: [a], match: x, as: {instance: y}}]"
+	const sumsByTarget = sums + "\n  jobs: [{name: a, shard_by: target}]"
 	for _, c := range []struct {
 		opts Options
 		ext  string
@@ -60,6 +62,8 @@ func TestJobsAreSharedByWorkload(t *testing.T) {
 		{Options{}, ext, "true false"},
 		{Options{ShardIndex: "0", ShardCount: "2"}, "", "false false"},
 		{Options{ShardIndex: "0", ShardCount: "2"}, ext, "true true"},
+		{Options{ShardIndex: "0", ShardCount: "2"}, sums, "true true"},
+		{Options{ShardIndex: "0", ShardCount: "2"}, sumsByTarget, "false false"},
 	} {
 		cfg := load(t, c.opts, settingsFile(c.ext))
 		if got := fmt.Sprint(cfg.ShardByWorkload("a"), cfg.PlacesByWorkload("a")); got != c.want {

@@ -64,7 +64,7 @@ func TestOriginOfABatch(t *testing.T) {
 }
 
 // TestSourceOverAReload: pages can be compared across a reload if the rules for them are the same. Otherwise the
-// sequence begins anew.
+// sequence has a gap.
 func TestSourceOverAReload(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		var o origins
@@ -76,8 +76,8 @@ func TestSourceOverAReload(t *testing.T) {
 		first := o.last().Source
 		r.apply(t, job(t, "  scrape_timeout: 4s\n"))
 		pass(10 * time.Second)
-		if got := o.last(); got.Source != first || got.Anew {
-			t.Errorf("after another timeout: %+v, want source %d, not anew", got, first)
+		if got := o.last(); got.Source != first || got.Gap {
+			t.Errorf("after another timeout: %+v, want source %d, no gap", got, first)
 		}
 		if slices.Contains(o.forgotten, first) {
 			t.Error("forgotten, but it goes on")
@@ -85,17 +85,17 @@ func TestSourceOverAReload(t *testing.T) {
 		r.apply(t, job(t, "  metric_relabel_configs: [{target_label: n, replacement: x}]\n"))
 		r.pages.fail("a:1", errors.New("no route"))
 		pass(10 * time.Second)
-		if got := o.last(); got.Source != first || !got.Anew || !got.Again || got.Good {
-			t.Errorf("the first scrape under other rules fails: %+v, want source %d, anew", got, first)
+		if got := o.last(); got.Source != first || !got.Gap || !got.Again || got.Good {
+			t.Errorf("the first scrape under other rules fails: %+v, want source %d, a gap", got, first)
 		}
 		r.pages.fail("a:1", nil)
 		pass(10 * time.Second)
-		if got := o.last(); got.Source != first || !got.Anew || got.Again || !got.Good {
-			t.Errorf("the first page under other rules: %+v, want source %d, anew", got, first)
+		if got := o.last(); got.Source != first || !got.Gap || got.Again || !got.Good {
+			t.Errorf("the first page under other rules: %+v, want source %d, a gap", got, first)
 		}
 		pass(10 * time.Second)
-		if got := o.last(); got.Source != first || got.Anew || !got.Again {
-			t.Errorf("the second page under other rules: %+v, want source %d, not anew", got, first)
+		if got := o.last(); got.Source != first || got.Gap || !got.Again {
+			t.Errorf("the second page under other rules: %+v, want source %d, no gap", got, first)
 		}
 		if slices.Contains(o.forgotten, first) {
 			t.Error("forgotten, but it goes on")

@@ -34,7 +34,7 @@ type Batch struct {
 }
 
 // SourceID is the number of a sequence of pages of one target. Two pages of a sequence can be compared, series by
-// series, unless Origin.Anew says that the second begins anew: they were read in this order, under the same rules, and
+// series, unless Origin.Gap says otherwise: they were read in this order, under the same rules, and
 // no other process has scraped the target in between. 0: none.
 type SourceID uint32
 
@@ -49,10 +49,10 @@ type Origin struct {
 	Good bool
 	// Again: the batch before was of a good page of the same target.
 	Again bool
-	// Anew: the pages before were of a target with the same labels, but this page cannot be compared with them: it is
+	// Gap: the pages before were of a target with the same labels, but this page cannot be compared with them: it is
 	// read under other rules or another URL, or another process may have scraped the target in between. Every batch up
 	// to the first good one says so.
-	Anew bool
+	Gap bool
 	// Uptime is how long the Envoy has run, as its page says; negative: not known. Envoy writes whole seconds, and only
 	// when it flushes its stats, every 5 s by default. So the Envoy may have run some seconds longer.
 	Uptime time.Duration

@@ -53,7 +53,7 @@ func dispatch(ctx context.Context, args []string) error {
 func commands() map[string]func(context.Context, []string) error {
 	return map[string]func(context.Context, []string) error{
 		"run": run, "scale": scale, "idle": idle, "diff": diff, "soak": soak, "profile": profile,
-		"pushdown": pushDown, "sidecar": sidecar,
+		"pushdown": pushDown, "sidecar": sidecar, "aggregate": aggregate,
 		"whole": whole, "catchup": catchUp, "publish": publishReport, "publish-whole": publishWhole,
 	}
 }
