@@ -128,6 +128,18 @@ func TestCostOfSums(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", args, got, want)
 		}
 	}
+	// The block does what the answer says.
+	w := costOf(t, "--aggregate=istio_.*", "--config.file="+file).WhatIf[0]
+	with := writeFile(t, read(t, file)+strings.ReplaceAll(w.Fixes[0].YAML, "%{NODE_NAME}", "node-1"))
+	if code, out, errs := runCommand(t, "check", with); code != exitOK ||
+		!strings.Contains(out, `sums of istio_.* of envoy, without instance, pod, pod_name, namespace`) {
+		t.Errorf("check: exit code %d, %s\n%s", code, errs, out)
+	}
+	after := costOf(t, "--config.file="+with, "--aggregate=istio_.*")
+	if n := after.Totals.Summed; n == nil || *n != w.Sums.Series || after.Totals.SentSeries != 18-w.Sums.Series ||
+		after.WhatIf[0].Sums.Already != w.Sums.Series {
+		t.Errorf("with the block: %+v", after.Totals)
+	}
 }
 
 // TestCostOfOtherPrograms: what answers at --url may be anything.

@@ -227,7 +227,7 @@ func (c *costCommand) scrape(ctx context.Context, values url.Values, stderr io.W
 		return nil, err
 	}
 	costs := cost.New(cost.Source{Table: table, Pages: pools.LastPages, Others: pools.OtherShards, Watch: watch,
-		LeftOut: leftOut})
+		LeftOut: leftOut, Aggregates: func() aggregate.Status { return aggregate.Status{Blocks: cfg.Aggregates()} }})
 	// The timeout may have ended the scrapes. What was scraped until then is reported.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
 	defer cancel()

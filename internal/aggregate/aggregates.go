@@ -38,7 +38,8 @@ type Aggregates struct {
 	sources map[series.SourceID]*source
 	feeds   map[feedKey]*feed
 	groups  map[series.TargetID]*group
-	numbers int // given to groups so far
+	numbers int                  // given to groups so far
+	young   map[uint64]time.Time // see rememberYoung
 }
 
 // blockList are the blocks in force.
@@ -62,6 +63,7 @@ func New(table *series.Table, next Sink, log *zap.Logger, reg prometheus.Registe
 	a := &Aggregates{
 		table: table, next: next, log: log, clock: time.Now, wake: make(chan struct{}, 1), metrics: newMetrics(reg),
 		sources: map[series.SourceID]*source{}, feeds: map[feedKey]*feed{}, groups: map[series.TargetID]*group{},
+		young: map[uint64]time.Time{},
 	}
 	a.batches.New = func() any { return new(series.Batch) }
 	a.none.Store(true)
@@ -96,6 +98,9 @@ func (a *Aggregates) Append(b *series.Batch) error {
 
 // take counts a batch of a source, and fills rest with what is not summed. The caller has locked the feed.
 func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
+	if b.Origin.Gap {
+		a.forgetPages(s)
+	}
 	if s.interval != b.Interval { // also at the first batch
 		s.interval = b.Interval
 		for _, g := range s.feed.locks {
@@ -116,6 +121,9 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 			a.metrics.restarts.Inc()
 		}
 		s.countNew()
+		if s.mayHaveReset(values) {
+			a.metrics.resets.Add(float64(s.resetHistograms(a.table, values)))
+		}
 		s.uptime = b.Origin.Uptime
 		a.metrics.resets.Add(float64(s.count(values)))
 		a.metrics.summed.Add(float64(s.layout.summed))
@@ -149,7 +157,7 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	f.use(l)
 	isFirst := s.layout == nil && s.was == nil
 	young := func(b2 *block) bool {
-		return isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
+		return !s.wasYoung && isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
 	}
 	born := s.carry(l, young)
 	a.metrics.births.Add(float64(born))
@@ -208,7 +216,21 @@ func (a *Aggregates) Forget(id series.SourceID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.leaveFeed(s)
+	a.rememberYoung(s)
 	a.table.ReleaseTarget(s.target)
+}
+
+// forgetPages forgets with what the next page of a source would be compared. It keeps which series were sent as they
+// were. The caller has locked the feed.
+func (a *Aggregates) forgetPages(s *source) {
+	a.keepFormer(s)
+	if s.was != nil {
+		s.was.isOther()
+	}
+	if s.layout != nil {
+		a.detach(s)
+		s.interval = 0
+	}
 }
 
 // detach takes a source out of its groups. What it has contributed stays. The caller has locked the feed.

@@ -78,15 +78,20 @@ func (a *Aggregates) retire(s *source) {
 	if s.feed == nil {
 		return
 	}
+	a.keepFormer(s)
+	a.detach(s)
+	a.leaveFeed(s)
+	s.interval = 0
+}
+
+// keepFormer keeps what is to be known of the last good page of a source that is about to lose its layout.
+func (a *Aggregates) keepFormer(s *source) {
 	was := s.former()
 	if was != s.was {
 		a.table.Retain(slices.Values(was.ids))
 		s.forgetFormer(a.table)
 		s.was = was
 	}
-	a.detach(s)
-	a.leaveFeed(s)
-	s.interval = 0
 }
 
 // end takes the aggregates of a block away.

@@ -27,7 +27,7 @@ func page(table *series.Table, replica, n int, a *Aggregates) *series.Batch {
 	b.Interval = interval
 	for i := range n {
 		lb := labels.NewBuilder(l)
-		lb.Set(labels.MetricName, fmt.Sprintf("istio_%d_total", i%20))
+		lb.Set(model.MetricNameLabel, fmt.Sprintf("istio_%d_total", i%20))
 		lb.Set("code", fmt.Sprint(i/20))
 		b.Add(table.Add(b.Target, lb.Labels(), series.Meta{Type: model.MetricTypeCounter}), float64(i))
 	}

@@ -37,9 +37,24 @@ func (a *Aggregates) source(b *series.Batch) *source {
 	var target labels.Labels
 	a.table.Read(func(v series.View) { target = v.TargetLabels(b.Target) })
 	s.target = a.table.AddTarget(target)
+	s.wasYoung = a.clock().Before(a.young[target.Hash()])
 	a.sources[b.Origin.Source] = s
 	a.join(s)
 	return s
+}
+
+// rememberYoung notes that the target of a source that ends has shown a process that will look young for a while. If
+// discovery finds the target again, its first page may be of that process, and is not to be counted. The caller holds
+// mu.
+func (a *Aggregates) rememberYoung(s *source) {
+	now := a.clock()
+	maps.DeleteFunc(a.young, func(_ uint64, until time.Time) bool { return !now.Before(until) })
+	if s.uptime < 0 || s.uptime >= s.interval {
+		return
+	}
+	a.table.Read(func(v series.View) {
+		a.young[v.TargetLabels(s.target).Hash()] = now.Add(s.interval + uptimeLag - s.uptime)
+	})
 }
 
 // join gives a source its feed under the blocks in force. The caller holds mu.

@@ -268,9 +268,6 @@ func (g *group) markAll(b *series.Batch, at int64, block uint8) (freed []series.
 	return freed
 }
 
-// empty reports whether the group has no aggregate.
-func (g *group) empty() bool { return len(g.byID) == 0 }
-
 func staleMarker() float64 { return math.Float64frombits(value.StaleNaN) }
 
 // release gives references of series back.

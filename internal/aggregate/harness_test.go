@@ -79,16 +79,20 @@ type target struct {
 	id     series.TargetID
 	source series.SourceID
 	live   map[series.ID]bool
-	again  bool
+	again  bool // the batch before was of a good page
+	hasGap bool
 	uptime time.Duration
-	job    string
+
+	interval time.Duration
+	job      string
 }
 
 func (b *bed) target(pod string) *target {
 	l := labels.FromStrings("app", "reviews", "instance", pod+":15090", "job", "envoy", "pod", pod)
 	b.next++
 	return &target{bed: b, labels: l, id: b.table.AddTarget(l), source: b.next, live: map[series.ID]bool{}, uptime: -1,
-		job: "envoy"}
+		interval: interval,
+		job:      "envoy"}
 }
 
 // line is a line of a page.
@@ -104,7 +108,7 @@ func requests(v float64) line { return line{"istio_requests_total", "", model.Me
 func (t *target) scrape(lines ...line) {
 	b := &series.Batch{}
 	b.Reset(t.id, t.bed.now.UnixMilli())
-	b.Interval = interval
+	b.Interval = t.interval
 	shown := map[series.ID]bool{}
 	for _, l := range lines {
 		b.Add(t.add(l), l.value)
@@ -112,7 +116,8 @@ func (t *target) scrape(lines ...line) {
 	for _, id := range b.Series {
 		shown[id] = true
 	}
-	b.Origin = series.Origin{Source: t.source, Job: t.job, Page: b.Len(), Good: true, Again: t.again, Uptime: t.uptime}
+	b.Origin = series.Origin{Source: t.source, Job: t.job, Page: b.Len(), Good: true, Again: t.again, Gap: t.hasGap,
+		Uptime: t.uptime}
 	t.finish(b, shown, 1)
 	t.again = true
 }
@@ -121,10 +126,10 @@ func (t *target) scrape(lines ...line) {
 func (t *target) fail() {
 	b := &series.Batch{}
 	b.Reset(t.id, t.bed.now.UnixMilli())
-	b.Interval = interval
-	b.Origin = series.Origin{Source: t.source, Job: t.job, Again: t.again, Uptime: -1}
+	b.Interval = t.interval
+	b.Origin = series.Origin{Source: t.source, Job: t.job, Again: t.again, Gap: t.hasGap, Uptime: -1}
 	t.finish(b, map[series.ID]bool{}, 0)
-	t.again = true
+	t.again = false
 }
 
 // end is what scrape does when the target is gone.
@@ -149,7 +154,7 @@ func (t *target) finish(b *series.Batch, shown map[series.ID]bool, up float64) {
 
 func (t *target) add(l line) series.ID {
 	b := labels.NewBuilder(t.labels)
-	b.Set(labels.MetricName, l.name)
+	b.Set(model.MetricNameLabel, l.name)
 	if name, v, ok := cutLabel(l.label); ok {
 		b.Set(name, v)
 	}

@@ -11,14 +11,19 @@ import (
 type slotRef uint32
 
 const (
-	slotBits  = 28
-	maxGroups = 1<<(32-slotBits) - 1 // of a feed
+	groupShift = 28
+	slotBits   = 27
+	belowNext  = 1 << slotBits          // a bucket; the next one of its histogram is in the next row
+	maxGroups  = 1<<(32-groupShift) - 1 // of a feed
 )
 
-func refOf(group int, slot uint32) slotRef { return slotRef(group+1)<<slotBits | slotRef(slot) }
+func refOf(group int, slot uint32) slotRef { return slotRef(group+1)<<groupShift | slotRef(slot) }
+
+// isBelowNext reports whether the next row is that of the next bucket of the same histogram.
+func (r slotRef) isBelowNext() bool { return r&belowNext != 0 }
 
 // group returns the place of the group in the feed, from 1; 0: the sample is not summed.
-func (r slotRef) group() uint32 { return uint32(r) >> slotBits }
+func (r slotRef) group() uint32 { return uint32(r) >> groupShift }
 
 func (r slotRef) slot() uint32 { return uint32(r) & (1<<slotBits - 1) }
 

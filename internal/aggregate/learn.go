@@ -45,6 +45,7 @@ func (f *feed) learn(
 		l.lookUp(from, min(from+rowsPerLock, len(page)), &find, known)
 		l.classify()
 	}
+	l.made.markBuckets(table)
 	table.Retain(slices.Values(l.made.ids))
 	for _, ref := range l.made.refs {
 		if ref != 0 {

@@ -198,3 +198,91 @@ func TestChangedBlockBeginsAtZeroAndUnchangedGoesOn(t *testing.T) {
 	b.want(total, "10:0 20:3 30:4 31:stale 40:0 50:2")
 	b.want(raw("a"), "")
 }
+
+// TestSequenceThatBeginsAnew: the pages before were read under other rules, so the next one is only what later ones are
+// compared with. No series was sent as it was, so none gets a marker, even if the first scrape fails.
+func TestSequenceThatBeginsAnew(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		b := newBed(t, istio())
+		a := b.target("a")
+		a.uptime = 2 * time.Second // the process is young at its second page, too
+		b.wait(time.Minute)
+		a.scrape(requests(5))
+		b.wait(10 * time.Second)
+		a.hasGap = true
+		if fails {
+			a.fail()
+			b.wait(10 * time.Second)
+		}
+		a.scrape(requests(8))
+		a.hasGap = false
+		b.wait(10 * time.Second)
+		a.scrape(requests(10))
+		b.wait(10 * time.Second)
+		want := "70:0 80:5 90:7"
+		if fails {
+			want = "70:0 80:5 90:5 100:7"
+		}
+		b.want(total, want)
+		b.want(raw("a"), "")
+	}
+}
+
+// TestFirstScrapeFails: no series was sent, so none gets a marker.
+func TestFirstScrapeFails(t *testing.T) {
+	b := newBed(t, istio())
+	a := b.target("a")
+	a.fail()
+	b.wait(10 * time.Second)
+	a.scrape(requests(5))
+	b.wait(10 * time.Second)
+	b.want(raw("a"), "")
+}
+
+// TestTargetThatMovesWhileItsProcessIsYoung: the instance before scraped it 4 s ago, and counted it.
+func TestTargetThatMovesWhileItsProcessIsYoung(t *testing.T) {
+	b := newBed(t, istio())
+	b.wait(time.Minute)
+	a := b.target("a")
+	a.interval = 2 * time.Second
+	a.uptime = 0 // it is 5 s old, and has not flushed its stats yet
+	a.scrape(requests(50))
+	b.wait(2 * time.Second)
+	a.scrape(requests(51))
+	b.wait(2 * time.Second)
+	b.want(total, "62:0 64:1")
+}
+
+// TestPodThatIsLostAndFoundAgain: its young process has been counted already.
+func TestPodThatIsLostAndFoundAgain(t *testing.T) {
+	b := newBed(t, istio())
+	b.wait(time.Minute)
+	a := b.target("a")
+	a.uptime = 0
+	a.scrape(requests(50))
+	b.wait(time.Second)
+	a.end()
+	b.wait(9 * time.Second)
+	a = b.target("a")
+	a.uptime = 5 * time.Second // it is 10 s old
+	a.scrape(requests(60))
+	b.wait(time.Second)
+	a.end()
+	b.wait(19 * time.Second)
+	a = b.target("a")
+	a.uptime = 3 * time.Second // another process
+	a.scrape(requests(7))
+	b.wait(10 * time.Second)
+	b.want(total, "70:0 90:50 100:57")
+	for _, age := range []time.Duration{0, time.Hour} {
+		b.wait(time.Minute)
+		a.uptime = age
+		a.scrape(requests(60))
+		a.end()
+		if got, want := len(b.a.young), map[bool]int{true: 1}[age == 0]; got != want {
+			t.Errorf("%d young processes are known, want %d", got, want)
+		}
+		b.next++
+		a.source, a.live, a.again = b.next, nil, false
+	}
+}

@@ -20,12 +20,14 @@ type source struct {
 	last     []float64 // the values on that page of the series that are summed, in its order
 	good     bool      // the last scrape succeeded
 	again    bool      // the target had been scraped before, and nothing of it was summed
+	wasYoung bool      // its first page may be of a process that was young on a page of an earlier source
 	uptime   time.Duration
 	interval time.Duration
 	was      *former // the last good page under the blocks before; nil: there was none
 }
 
-// former is a page under blocks that are not in force any more. It holds a reference of each of its series.
+// former is a page under blocks that are not in force any more, or with which the next page cannot be compared. It
+// holds a reference of each of its series.
 type former struct {
 	ids    []series.ID
 	blocks []*block  // by row; nil: the series was not summed
@@ -48,6 +50,14 @@ func (s *source) former() *former {
 		}
 	}
 	return f
+}
+
+// isOther says that later pages cannot be compared with this one.
+func (f *former) isOther() {
+	f.all = nil
+	for i := range f.last {
+		f.last[i] = math.NaN()
+	}
 }
 
 // forgetFormer gives up the page under former blocks.
@@ -204,7 +214,8 @@ func isCounted(v float64) bool { return v >= 0 && v <= math.MaxFloat64 }
 const uptimeLag = 6 * time.Second
 
 // isYoung reports whether a process has started within the last interval, and after the block came into force. Then all
-// that its first page shows has happened since, and no other instance can have counted it.
+// that its first page shows has happened since, and no other instance can have counted it: a target that moves to
+// another instance is scraped there two intervals later.
 func isYoung(uptime, interval, inForce time.Duration) bool {
-	return uptime >= 0 && uptime < interval && uptime+uptimeLag < inForce
+	return uptime >= 0 && uptime < interval && uptime+uptimeLag < min(2*interval, inForce)
 }

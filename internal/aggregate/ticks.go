@@ -67,8 +67,8 @@ func (a *Aggregates) tickIfDue(g *group, now time.Time) {
 	}
 }
 
-// writeLast writes every group, at a time of its own instead of a tick. Aggregates that no tick has written are left
-// out: they would be 0.
+// writeLast writes every group, at a time of its own instead of a tick. Aggregates that no tick has written begin with
+// 0 here, and what they have is lost.
 func (a *Aggregates) writeLast() {
 	a.changing.RLock()
 	defer a.changing.RUnlock()

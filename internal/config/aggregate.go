@@ -23,8 +23,8 @@ import (
 type AggregateExtension struct {
 	Jobs       []string          `yaml:"jobs"`
 	Match      string            `yaml:"match"`                 // on the name of a series, anchored
-	Without    []string          `yaml:"without,omitempty"`     // nil, and By is nil: defaultWithout
-	By         []string          `yaml:"by,omitempty"`          // instead of Without
+	Without    []string          `yaml:"without,omitempty"`     // nil, and By is nil: aggregate.DefaultWithout
+	By         *[]string         `yaml:"by,omitempty"`          // instead of Without; empty: no label but As
 	As         map[string]string `yaml:"as"`                    // labels that the sums get
 	Prefix     string            `yaml:"prefix,omitempty"`      // of the sums' names
 	Idle       *model.Duration   `yaml:"idle,omitempty"`        // nil: defaultIdle
@@ -39,10 +39,6 @@ const (
 	// leastIdle is how far Prometheus' queries look back: a sum that ended earlier would leave holes.
 	leastIdle = lookBack
 )
-
-// defaultWithout returns the labels that tell the pods of a workload apart: those that Istio's documentation leaves out
-// of its recording rules, and pod, the name that many jobs write instead of pod_name.
-func defaultWithout() []string { return []string{model.InstanceLabel, "pod", "pod_name", "namespace"} }
 
 // Aggregates returns the blocks of envoy_scraper.aggregate, with every default filled in.
 func (c *Config) Aggregates() []aggregate.Block {
@@ -64,12 +60,15 @@ func (c *Config) Aggregated(job string) bool {
 func (e AggregateExtension) block() aggregate.Block {
 	match, _ := e.regexp()
 	b := aggregate.Block{
-		Jobs: e.Jobs, Match: match, Without: e.Without, By: e.By, As: labels.FromMap(e.As), Prefix: e.Prefix,
+		Jobs: e.Jobs, Match: match, Without: e.Without, As: labels.FromMap(e.As), Prefix: e.Prefix,
 		Gauges: cmp.Or(e.Gauges, aggregate.GaugesRaw), KeepRaw: e.KeepRaw, Idle: time.Duration(defaultIdle),
 		SkipFirst: e.CountFirst != nil && !*e.CountFirst,
 	}
+	if e.By != nil {
+		b.By = append([]string{}, *e.By...)
+	}
 	if b.Without == nil && b.By == nil {
-		b.Without = defaultWithout()
+		b.Without = aggregate.DefaultWithout()
 	}
 	if e.Idle != nil {
 		b.Idle = time.Duration(*e.Idle)
@@ -168,15 +167,12 @@ func (v *aggregateValidator) checkLabels() {
 	if v.Without != nil && len(v.Without) == 0 {
 		v.refuse("without", "[]", "the list is empty",
 			"write the labels that sums shall not have, or remove the key: then they are "+
-				strings.Join(defaultWithout(), ", "))
-	}
-	if v.By != nil && len(v.By) == 0 {
-		v.refuse("by", "[]", "the list is empty", "write the labels that sums shall have")
+				strings.Join(aggregate.DefaultWithout(), ", "))
 	}
 	for _, list := range []struct {
 		key   string
 		names []string
-	}{{"without", v.Without}, {"by", v.By}} {
+	}{{"without", v.Without}, {"by", v.block().By}} {
 		for i, name := range list.names {
 			key := fmt.Sprintf("%s[%d]", list.key, i)
 			if v.isSumLabel(key, name, name) && slices.Contains(list.names[:i], name) {

@@ -2,7 +2,10 @@ package config
 
 import (
 	"fmt"
+	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +40,9 @@ func TestAggregates(t *testing.T) {
 		"by": {"{jobs: [a], match: 'istio_.*', by: [job, source_app], as: {instance: n}}", func(b *aggregate.Block) {
 			b.Without, b.By = nil, []string{"job", "source_app"}
 		}},
+		"by nothing": {"{jobs: [a], match: 'istio_.*', by: [], as: {instance: n}}", func(b *aggregate.Block) {
+			b.Without, b.By = nil, []string{}
+		}},
 		"all keys": {"{jobs: [b, a], match: 'istio_.*', as: {instance: '%{NODE_NAME}', tier: sum}, prefix: " +
 			"'workload:', idle: 5m, gauges: max, keep_raw: true, count_first: false}", func(b *aggregate.Block) {
 			b.Jobs, b.Prefix = []string{"b", "a"}, "workload:"
@@ -59,7 +65,10 @@ func TestAggregates(t *testing.T) {
 					t.Errorf("the printed file has no %s\n%s", key, printed)
 				}
 			}
-			for which, cfg := range map[string]*Config{"the file": cfg, printed: load(t, Options{}, printed)} {
+			pasted := aggregate.YAML(cfg.Aggregates()...) + strings.SplitAfterN(aggregateFile(""), "- \n", 2)[1]
+			for which, cfg := range map[string]*Config{
+				"the file": cfg, printed: load(t, Options{}, printed), pasted: load(t, Options{}, pasted),
+			} {
 				blocks := cfg.Aggregates()
 				if len(blocks) != 1 {
 					t.Fatalf("%s has %d blocks", which, len(blocks))
@@ -128,8 +137,7 @@ func TestMistakesInAggregates(t *testing.T) {
 			[]string{at + ".by: without is written too (remove one of the two)"}},
 		"empty lists": {[]string{"{jobs: [a], match: x, without: [], as: {instance: n}}",
 			"{jobs: [b], match: x, by: [], as: {instance: n}}"}, []string{
-			at + ".without: []: the list is empty (" + without + ")",
-			":4: envoy_scraper.aggregate[1].by: []: the list is empty (write the labels that sums shall have)"}},
+			at + ".without: []: the list is empty (" + without + ")"}},
 		"labels of every sum": {[]string{"{jobs: [a], match: x, without: [le, pod, pod], as: {__name__: n, le: m}}",
 			"{jobs: [b], match: x, by: [__name__, __meta_x, ''], as: {job: n, __x: n, bounds: n}}"}, []string{
 			at + ".without[0]: le: le tells the buckets of a histogram apart (remove it: sums always have it)",
@@ -223,4 +231,33 @@ func manyEntries(n int) (entries []string) {
 		entries = append(entries, fmt.Sprintf("{jobs: [a], match: x%d, as: {instance: n}}", i))
 	}
 	return entries
+}
+
+// TestPresetsOfTheChart: the chart's presets are those of package aggregate.
+func TestPresetsOfTheChart(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/helm/envoy-scraper/templates/_config.tpl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted := regexp.MustCompile(`"([a-z_]+)"`)
+	var lists [][]string // of $without, and of what the second preset adds
+	for _, m := range regexp.MustCompile(`\$without :?= ([^}]+)}}`).FindAllSubmatch(text, -1) {
+		var names []string
+		for _, q := range quoted.FindAllSubmatch(m[1], -1) {
+			names = append(names, string(q[1]))
+		}
+		lists = append(lists, names)
+	}
+	presets := aggregate.Presets()
+	if len(lists) != len(presets) || len(presets) != 2 {
+		t.Fatalf("the chart has the lists %q, want those of %d presets", lists, len(presets))
+	}
+	for i, p := range presets {
+		if want := slices.Concat(lists[:i+1]...); !slices.Equal(p.Without, want) {
+			t.Errorf("preset %s is without %q, in the chart without %q", p.Name, p.Without, want)
+		}
+		if !strings.Contains(string(text), `"`+p.Name+`"`) || !strings.Contains(string(text), `"match" "`+p.Match+`"`) {
+			t.Errorf("the chart has no preset %s with match %s", p.Name, p.Match)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -78,6 +79,7 @@ func (l *loader) externalLabelsDiffer(src *source) bool {
 
 // at returns a problem about a key of the entry.
 func (c *aggregateCheck) at(severity Severity, key, value, why, fix string) Problem {
+	value = c.shown(key, value)
 	path := c.key
 	if key != "" {
 		path = yamltree.Join(c.key, key)
@@ -85,6 +87,14 @@ func (c *aggregateCheck) at(severity Severity, key, value, why, fix string) Prob
 	return Problem{Severity: severity, File: c.extFile, Line: c.extPart.LineOf(path), Key: path, Value: value, Why: why,
 		Fix: fix}
 }
+
+// shown returns the value of a key for a message: as written, without the content of a variable.
+func (c *aggregateCheck) shown(key, value string) string {
+	return cmp.Or(c.env.written[c.extPart.Node(yamltree.Join(c.key, key))], value)
+}
+
+// shownAs returns a label of as for a message.
+func (c *aggregateCheck) shownAs(name string) string { return c.shown("as."+name, c.As[name]) }
 
 func (c *aggregateCheck) warn(key, value, why, fix string) {
 	c.add(c.at(SeverityWarning, key, value, why, fix))
@@ -135,7 +145,7 @@ func (c *aggregateCheck) lintMatch() {
 	}
 	if strings.HasSuffix(c.Match, "_") && isWord(c.Match) {
 		c.warn("match", c.Match, "the expression must match the whole name of a series, so nothing is summed",
-			"write "+c.Match+".*")
+			"write "+c.shown("match", c.Match)+".*")
 		return
 	}
 	for _, family := range envoyHistograms {
@@ -176,7 +186,7 @@ func (c *aggregateCheck) lintLabels() {
 				"are", "remove it")
 		}
 	}
-	for i, name := range c.By {
+	for i, name := range c.block().By {
 		if _, set := c.As[name]; set {
 			c.warn(fmt.Sprintf("by[%d]", i), name, "has no effect: as sets this label", "remove it here")
 		}
@@ -376,10 +386,9 @@ func (c *aggregateCheck) noteKeepRaw() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.As)) {
 		if name != model.InstanceLabel {
-			n := c.at(SeverityNote, "keep_raw", "", fmt.Sprintf("series and sums have the same names: a query must "+
-				"select "+
-				`%s="%s" for the sums, or %s!="%s" for the series; without it, it counts twice`, name, c.As[name], name,
-				c.As[name]), "")
+			why := fmt.Sprintf(`series and sums have the same names: a query must select %[1]s="%[2]s" for the sums, or `+
+				`%[1]s!="%[2]s" for the series; without it, it counts twice`, name, c.shownAs(name))
+			n := c.at(SeverityNote, "keep_raw", "", why, "")
 			c.cfg.Notes = append(c.cfg.Notes, n)
 			return
 		}
@@ -391,7 +400,7 @@ func (c *aggregateCheck) noteSums() {
 	b := c.block()
 	labels := "without " + strings.Join(b.Without, ", ")
 	if b.By != nil {
-		labels = "by " + strings.Join(b.By, ", ")
+		labels = "by " + cmp.Or(strings.Join(b.By, ", "), "no label")
 	}
 	var intervals []model.Duration
 	for _, j := range c.jobs {
@@ -404,9 +413,13 @@ func (c *aggregateCheck) noteSums() {
 	}
 	names := ""
 	if c.Prefix != "" {
-		names = ", named " + c.Prefix + "…"
+		names = ", named " + c.shown("prefix", c.Prefix) + "…"
 	}
-	why := fmt.Sprintf("sums of %s of %s, %s, with %v%s, written %s", c.Match, strings.Join(c.Jobs, ", "), labels, b.As,
-		names, when)
+	var as []string
+	for _, name := range slices.Sorted(maps.Keys(c.As)) {
+		as = append(as, fmt.Sprintf("%s=%q", name, c.shownAs(name)))
+	}
+	why := fmt.Sprintf("sums of %s of %s, %s, with %s%s, written %s", c.shown("match", c.Match),
+		strings.Join(c.Jobs, ", "), labels, strings.Join(as, ", "), names, when)
 	c.cfg.Notes = append(c.cfg.Notes, c.at(SeverityNote, "", "", why, ""))
 }

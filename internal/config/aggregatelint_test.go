@@ -187,15 +187,40 @@ func TestSumsAreNoted(t *testing.T) {
 	for entry, want := range map[string]string{
 		"{jobs: [a], match: 'istio_.*', as: {instance: '%{NODE_NAME}'}}": "sums of istio_.* of a, without " +
 			"instance, pod, " +
-			`pod_name, namespace, with {instance="n1"}, written every 1m`,
+			`pod_name, namespace, with instance="%{NODE_NAME}", written every 1m`,
 		"{jobs: [a, b], match: x|y, by: [job, app], prefix: 'sum:', as: {instance: n, kind: s}}": "sums of x|y of a, " +
-			`b, by job, app, with {instance="n", kind="s"}, named sum:…, written at the interval of each job`,
+			`b, by job, app, with instance="n", kind="s", named sum:…, written at the interval of each job`,
 	} {
 		text := strings.Replace(aggregateFile(entry), "{job_name: b,", "{job_name: b, scrape_interval: 30s,", 1)
 		cfg := load(t, Options{LookupEnv: envOf("NODE_NAME", "n1")}, text)
 		want = ":3: note: envoy_scraper.aggregate[0]: " + want
 		if got := strings.TrimPrefix(notesOf(cfg), cfg.opts.File); got != want {
 			t.Errorf("notes\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
+// TestVariablesOfAggregatesAreHidden: no message about an entry shows the content of a variable.
+func TestVariablesOfAggregatesAreHidden(t *testing.T) {
+	lookup := envOf("A", "canary", "RE", "canary_(", "NAME", "canary_", "BAD", "canary-1")
+	for _, entry := range []string{
+		"{jobs: [a], match: '%{RE}', as: {instance: '%{A}'}}",
+		"{jobs: [a], match: '%{NAME}', as: {instance: '%{A}', kind: '%{A}'}, keep_raw: true}",
+		"{jobs: [a], match: '%{A}', prefix: '%{A}', as: {instance: '%{A}'}}",
+		"{jobs: [a], match: '%{BAD}', prefix: '%{BAD}', as: {instance: '%{A}', job: '%{A}'}, gauges: '%{A}'}",
+		"{jobs: [a], match: '%{A}', as: {instance: n}}\n  - {jobs: [a], match: '%{A}', as: {instance: n}}",
+		"{jobs: ['%{A}'], match: x, without: ['%{A}', '%{A}'], as: {instance: n}}",
+	} {
+		for _, count := range []string{"", "3"} {
+			o := Options{Check: true, LookupEnv: lookup, ShardCount: count,
+				ShardIndex: strings.Replace(count, "3", "0", 1)}
+			problems := problemsOf(t, o, aggregateFile(entry))
+			if cfg, err := Load(Options{File: write(t, "n.yml", aggregateFile(entry)), LookupEnv: lookup}); err == nil {
+				problems = append(problems, notesOf(cfg))
+			}
+			if text := strings.Join(problems, "\n"); text == "" || strings.Contains(text, "canary") {
+				t.Errorf("%s: the messages are\n%s", entry, text)
+			}
 		}
 	}
 }

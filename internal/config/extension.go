@@ -171,7 +171,7 @@ func (l *loader) checkExtension() {
 				if l.env.broken[n] || l.refused[n] {
 					continue // reported
 				}
-				p.Value = cmp.Or(l.env.written[n], p.Value)
+				p.Value, p.Why = cmp.Or(l.env.written[n], p.Value), l.hideSecrets(p.Why, n, l.extPart)
 			}
 		}
 		l.add(p)

@@ -150,11 +150,18 @@ func (t *tally) labelFixes(label string, w WhatIf) []Fix {
 			Sidecar: pageSaves(w.Gone), Network: pageSaves(w.Gone), Receiver: receiverSaves(w.Gone),
 		})
 	}
-	if !w.Safe && !w.Partial {
+	switch {
+	case w.Safe, w.Partial:
+	case label == model.BucketLabel:
+		fixes = append(fixes, Fix{Title: "Nothing can leave out the bounds of buckets alone: drop the family, or its " +
+			"buckets"})
+	default:
 		fixes = append(fixes, Fix{
-			Title: "Have envoy-scraper add the series up over all targets of a workload (docs/aggregates.md). This " +
-				"counts what that saves, and prints the block to copy: envoy-scraper cost --aggregate='NAME.*' " +
-				"--aggregate-without=" + strings.Join(append(aggregate.DefaultWithout(), label), ","),
+			Title: "Have envoy-scraper add the series up over the replicas of a workload (docs/aggregates.md). This " +
+				"command says what that saves, and prints the block to copy",
+			YAML: "# envoy-scraper cost --aggregate='NAME.*' --aggregate-without=" +
+				strings.Join(append(aggregate.DefaultWithout(), label), ",") + "\n",
+			Receiver: "what the command counts",
 		})
 	}
 	return fixes

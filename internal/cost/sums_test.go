@@ -288,7 +288,7 @@ func TestWhatIsSummedIsNotSent(t *testing.T) {
 func TestLabelsThatCollideCanBeSummed(t *testing.T) {
 	m := newMesh(t, "", shop())
 	w := m.report(t, Query{DropLabel: "pod"}).WhatIf[0]
-	if w.Safe || len(w.Fixes) != 1 || !strings.Contains(w.Fixes[0].Title,
+	if w.Safe || len(w.Fixes) != 1 || !strings.Contains(w.Fixes[0].YAML,
 		"--aggregate='NAME.*' --aggregate-without=instance,pod,pod_name,namespace") {
 		t.Errorf("%+v", w)
 	}
@@ -326,5 +326,13 @@ func TestQueriesAboutAggregates(t *testing.T) {
 	}
 	if _, err := ParseQuery(v); err == nil {
 		t.Error("too many labels are taken")
+	}
+}
+
+// TestBoundsCannotBeSummed: without le, the buckets of a histogram have no meaning.
+func TestBoundsCannotBeSummed(t *testing.T) {
+	w := newMesh(t, "", shop()).report(t, Query{DropLabel: "le"}).WhatIf[0]
+	if w.Safe || len(w.Fixes) != 1 || w.Fixes[0].YAML != "" {
+		t.Errorf("%+v", w)
 	}
 }

@@ -27,6 +27,7 @@ type loop struct {
 	// The following belong to the goroutine of the scrape that runs, and otherwise to the schedule.
 	scraped bool // at least once: otherwise there is nothing to mark
 	handed  bool // another instance has the target; guarded by Pools.mu
+	gap     bool // the next good page cannot be compared with those before, see series.Origin
 	page    *exposition.Page
 	live    exposition.Shown // series of the last page, good or not: they get markers when they are gone
 	ages    ages
@@ -121,12 +122,12 @@ func (l *loop) inherit(old *loop) (release func()) {
 			l.turns = old.turns.inherited(l.job != old.job, uint8(l.job.filter.reloads.Load()))
 		}
 		l.page.Rebind(l.newLearner(), l.job.pageOptionsOf(l.target))
-		if !old.moved.Load() { // otherwise another instance may have scraped the target since
-			l.source, old.source = old.source, l.source
-		}
+		l.gap = old.gap || old.moved.Load() // another instance may have scraped the target since
 	} else {
 		l.traits.learnAnew()
+		l.gap = true
 	}
+	l.source, old.source = old.source, l.source
 	old.mu.Lock()
 	status := old.status
 	old.mu.Unlock()
@@ -245,7 +246,10 @@ func (l *loop) batch(at time.Time) *series.Batch {
 
 // origin returns which scrape b is of. b has the samples of the page, and nothing else yet.
 func (l *loop) origin(b *series.Batch, good bool) series.Origin {
-	o := series.Origin{Source: l.source, Job: l.job.cfg.JobName, Good: good, Again: l.scraped, Uptime: -1}
+	o := series.Origin{
+		Source: l.source, Job: l.job.cfg.JobName, Good: good,
+		Again: l.status.health == HealthUp, Gap: l.gap, Uptime: -1, // nothing else changes the status now
+	}
 	if good {
 		o.Page, o.Uptime = b.Len(), l.traits.uptimeIn(b)
 	}
@@ -289,6 +293,7 @@ func (l *loop) finishBatch(
 func (l *loop) commit(b *series.Batch, read bool, shown exposition.Shown, err error) {
 	l.ages.note(l.env.table, b, err == nil)
 	if err == nil {
+		l.gap = false
 		l.mu.Lock() // so that lastPage finds either this page or the one before
 		l.live = l.page.Commit(l.live)
 		l.status.shown = l.live

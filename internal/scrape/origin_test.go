@@ -63,7 +63,8 @@ func TestOriginOfABatch(t *testing.T) {
 	})
 }
 
-// TestSourceOverAReload: pages can be compared across a reload if the rules for them are the same.
+// TestSourceOverAReload: pages can be compared across a reload if the rules for them are the same. Otherwise the
+// sequence has a gap.
 func TestSourceOverAReload(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		var o origins
@@ -75,19 +76,29 @@ func TestSourceOverAReload(t *testing.T) {
 		first := o.last().Source
 		r.apply(t, job(t, "  scrape_timeout: 4s\n"))
 		pass(10 * time.Second)
-		if got := o.last().Source; got != first {
-			t.Errorf("after another timeout: source %d, want %d", got, first)
+		if got := o.last(); got.Source != first || got.Gap {
+			t.Errorf("after another timeout: %+v, want source %d, no gap", got, first)
 		}
 		if slices.Contains(o.forgotten, first) {
 			t.Error("forgotten, but it goes on")
 		}
 		r.apply(t, job(t, "  metric_relabel_configs: [{target_label: n, replacement: x}]\n"))
+		r.pages.fail("a:1", errors.New("no route"))
 		pass(10 * time.Second)
-		if got := o.last().Source; got == first {
-			t.Errorf("after other rules: source %d, want another one", got)
+		if got := o.last(); got.Source != first || !got.Gap || !got.Again || got.Good {
+			t.Errorf("the first scrape under other rules fails: %+v, want source %d, a gap", got, first)
 		}
-		if !slices.Contains(o.forgotten, first) {
-			t.Errorf("forgotten: %v, want %d too", o.forgotten, first)
+		r.pages.fail("a:1", nil)
+		pass(10 * time.Second)
+		if got := o.last(); got.Source != first || !got.Gap || got.Again || !got.Good {
+			t.Errorf("the first page under other rules: %+v, want source %d, a gap", got, first)
+		}
+		pass(10 * time.Second)
+		if got := o.last(); got.Source != first || got.Gap || !got.Again {
+			t.Errorf("the second page under other rules: %+v, want source %d, no gap", got, first)
+		}
+		if slices.Contains(o.forgotten, first) {
+			t.Error("forgotten, but it goes on")
 		}
 	})
 }

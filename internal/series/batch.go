@@ -34,8 +34,8 @@ type Batch struct {
 }
 
 // SourceID is the number of a sequence of pages of one target. Two pages of a sequence can be compared, series by
-// series: they were read in this order, under the same rules, and no other process has scraped the target in between.
-// 0: none.
+// series, unless Origin.Gap says otherwise: they were read in this order, under the same rules, and
+// no other process has scraped the target in between. 0: none.
 type SourceID uint32
 
 // Origin says which scrape a batch comes from.
@@ -47,8 +47,12 @@ type Origin struct {
 	Page int
 	// Good: the scrape succeeded, so a series that is not in Series[:Page] was not on the page.
 	Good bool
-	// Again: an earlier batch of this process was of the same target.
+	// Again: the batch before was of a good page of the same target.
 	Again bool
+	// Gap: the pages before were of a target with the same labels, but this page cannot be compared with them: it is
+	// read under other rules or another URL, or another process may have scraped the target in between. Every batch up
+	// to the first good one says so.
+	Gap bool
 	// Uptime is how long the Envoy has run, as its page says; negative: not known. Envoy writes whole seconds, and only
 	// when it flushes its stats, every 5 s by default. So the Envoy may have run some seconds longer.
 	Uptime time.Duration

@@ -1,0 +1,201 @@
+package aggregate
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// mutant is a mistake that the model test must find: a change of the text of one or two files.
+type mutant struct {
+	name  string
+	edits []edit
+}
+
+type edit struct{ file, old, new string }
+
+func mutants() []mutant {
+	one := func(name, file, old, new string) mutant { return mutant{name, []edit{{file, old, new}}} }
+	return []mutant{
+		one("the first scrape is counted", "source.go", "v, b := math.NaN(),", "v, b := 0.0,"),
+		one("state is kept over a reload that changes the block", "source.go",
+			"case n >= 0 && f.blocks[n] == b:", "case n >= 0 && f.blocks[n] != nil:"),
+		one("a failed scrape is taken for an empty page", "aggregates.go",
+			"} else {\n\t\tleft = nil\n\t}\n\ts.rest",
+			"} else if left != nil {\n\t\ts.layout, s.last = &layout{users: 1}, nil\n\t}\n\ts.rest"),
+		one("a restart is ignored", "source.go", "return had > 0 &&", "return false && had > 0 &&"),
+		one("a birth is ignored", "source.go", "if s.feed.blocks[ref.group()-1].SkipFirst {", "if true {"),
+		one("a birth is counted although the block leaves it out", "source.go",
+			"if s.feed.blocks[ref.group()-1].SkipFirst {", "if false {"),
+		one("a page is counted before it is complete", "aggregates.go",
+			"a.metrics.resets.Add(float64(s.count(values)))",
+			`first, second := slices.Clone(values), slices.Clone(values)
+			for i := range values {
+				if i < len(values)/2 {
+					second[i] = -1
+				} else {
+					first[i] = -1
+				}
+			}
+			s.count(first)
+			for _, g := range s.feed.locks {
+				a.write(g, now.UnixMilli())
+			}
+			s.count(second)`),
+		{"all of a page is counted after a failed scrape", []edit{
+			{"aggregates.go", "if s.good = b.Origin.Good; s.good {",
+				"was := s.good\n\tif s.good = b.Origin.Good; s.good {"},
+			{"aggregates.go", "if s.restarted(values, b.Origin.Uptime) {",
+				"if s.restarted(values, b.Origin.Uptime) || !was && before.ids != nil {"},
+		}},
+		{"totals are loaded after a restart", []edit{
+			{"learn.go", "if !added {\n\t\t\tl.table.Release", `if added {
+			key := slotName{g, slot}
+			slotNames.Store(key, to.String())
+			if v, ok := savedTotals.Load(to.String()); ok {
+				g.slots[slot].total = v.(float64)
+			}
+		}
+		if !added {
+			l.table.Release`},
+			{"group.go", "case s.kind == counter:\n\t\t\tb.Add(s.id, s.total)", `case s.kind == counter:
+			if name, ok := slotNames.Load(slotName{g, uint32(n)}); ok {
+				savedTotals.Store(name, s.total)
+			}
+			b.Add(s.id, s.total)`},
+			{"group.go", "type slotState uint8", `type slotName struct {
+	group *group
+	slot  uint32
+}
+
+var slotNames, savedTotals sync.Map
+
+type slotState uint8`},
+		}},
+		one("the first sample is not 0", "group.go", "b.Add(s.id, 0)", "b.Add(s.id, s.total)"),
+		{"what was known of a target that moves away is kept", []edit{
+			{"aggregates.go", "s := a.sources[id]\n\tdelete(a.sources, id)\n\ta.mu.Unlock()",
+				"a.mu.Unlock()\n\tvar s *source"},
+			{"feeds.go", "s := &source{", `var labelsOf labels.Labels
+	a.table.Read(func(v series.View) { labelsOf = v.TargetLabels(b.Target) })
+	again := a.table.AddTarget(labelsOf)
+	defer a.table.ReleaseTarget(again)
+	for _, old := range a.sources {
+		if old.target == again && old.feed != nil {
+			a.sources[b.Origin.Source] = old
+			return old
+		}
+	}
+	s := &source{`},
+		}},
+		one("pages under other rules are compared", "aggregates.go", "if b.Origin.Gap {", "if false {"),
+		one("the lines of a histogram begin again one by one", "aggregates.go",
+			"if s.mayHaveReset(values) {", "if false {"),
+		one("a histogram has begun again only if a line fell", "resets.go",
+			"if v-last < below {", "if false && v-last < below {"),
+		one("a young process is counted although another instance may have counted it", "source.go",
+			"min(2*interval, inForce)", "inForce"),
+		one("a young process is counted again when its pod is found again", "feeds.go",
+			"s.wasYoung = a.clock().Before(a.young[target.Hash()])", ""),
+		one("a fall is taken for nothing", "source.go", "slot.total += v\n", "slot.total += 0\n"),
+		one("a fall is counted as it is", "source.go", "slot.total += v\n", "slot.total += grown\n"),
+		one("aggregates end too early", "group.go",
+			">= blocks.idleSeconds(s.block)", ">= blocks.idleSeconds(s.block)/2"),
+		one("aggregates end too late", "group.go",
+			">= blocks.idleSeconds(s.block)", ">= blocks.idleSeconds(s.block)*2"),
+		one("aggregates end without a marker", "group.go",
+			"if s.state == shown {\n\t\t\t\tb.Add(s.id, staleMarker())\n\t\t\t}\n\t\t\tfreed", "freed"),
+		one("samples after the clock was set back are out of order", "ticks.go", "if at <= g.ticked {", "if false {"),
+		one("series that were never sent get markers", "rest.go", "return past{marked: !s.again}", "return past{}"),
+		one("series that are summed now get no markers", "rest.go",
+			"if b.Origin.Good && !before.marked {", "if false {"),
+		one("the share of a target that is gone is taken away", "aggregates.go", "s.layout, s.last = nil, nil", `k := 0
+		for _, ref := range s.layout.refs {
+			if ref != 0 {
+				s.feed.slot(ref).total -= s.last[k]
+				k++
+			}
+		}
+		s.layout, s.last = nil, nil`),
+	}
+}
+
+// TestModelFindsMutants: with each mistake the model test fails. It compiles the package for each, so it runs only with
+// MODEL_MUTANTS=1.
+func TestModelFindsMutants(t *testing.T) {
+	if os.Getenv("MODEL_MUTANTS") != "1" {
+		t.Skip("MODEL_MUTANTS=1 runs it; it takes minutes")
+	}
+	for _, m := range mutants() {
+		t.Run(m.name, func(t *testing.T) {
+			cmd := exec.Command("go", "test", "-count=1", "-overlay", m.overlay(t), "-run", "^TestModel$", ".")
+			cmd.Env = append(os.Environ(), "MODEL_MUTANTS=", "MODEL_FIRST=0", "MODEL_SEEDS=300")
+			out, err := cmd.CombinedOutput()
+			text := string(out)
+			switch {
+			case strings.Contains(text, "build failed"):
+				t.Fatalf("it does not compile:\n%s", text)
+			case err == nil:
+				t.Error("the model test passes")
+			case !strings.Contains(text, "--- FAIL: TestModel"):
+				t.Errorf("%v:\n%s", err, text)
+			default:
+				t.Logf("%s finds it: %s", regexp.MustCompile(`MODEL_FIRST=\d+`).FindString(text), firstError(text))
+			}
+		})
+	}
+}
+
+// firstError returns the first line of a test's output that a test has written.
+func firstError(text string) string {
+	for _, l := range strings.Split(text, "\n") {
+		if _, what, ok := strings.Cut(l, "_test.go:"); ok {
+			return what
+		}
+	}
+	return text
+}
+
+// overlay writes the changed files, and returns the file that names them for the go command.
+func (m mutant) overlay(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	for _, e := range m.edits {
+		if _, ok := texts[e.file]; !ok {
+			text, err := os.ReadFile(e.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[e.file] = string(text)
+		}
+		if n := strings.Count(texts[e.file], e.old); n != 1 {
+			t.Fatalf("%s has %d times %q, want once", e.file, n, e.old)
+		}
+		texts[e.file] = strings.Replace(texts[e.file], e.old, e.new, 1)
+	}
+	files := map[string]string{}
+	for name, text := range texts {
+		files[filepath.Join(here, name)] = filepath.Join(dir, name)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := json.Marshal(map[string]any{"Replace": files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(name, list, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}

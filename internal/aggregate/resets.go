@@ -1,0 +1,173 @@
+package aggregate
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
+)
+
+// Resets of histograms. All lines of a histogram begin again at 0 at once, but only those fall that have not grown past
+// what they had:
+//
+//	le="5"     60   then 70
+//	le="+Inf" 300   then 200
+//
+// Line by line, the first bucket would have grown by 10 and the last by 200, and 60 requests would be missing in the
+// first. So all lines of the histogram count from 0. A histogram has also begun again if a bucket has grown by more
+// than the next one, which counts the same requests and more.
+
+// mayHaveReset reports whether a line of the page may have begun again at 0. It is quick, and is true too often rather
+// than too rarely. The layout is that of the page.
+func (s *source) mayHaveReset(values []float64) bool {
+	k, below := 0, math.Inf(-1) // below: what the bucket below has grown by
+	for i, ref := range s.layout.refs {
+		if ref == 0 {
+			continue
+		}
+		grown := values[i] - s.last[k]
+		k++
+		if (grown < 0 || grown < below) && s.feed.slot(ref).kind == counter {
+			return true
+		}
+		below = math.Inf(-1)
+		if ref.isBelowNext() {
+			below = grown
+		}
+	}
+	return false
+}
+
+// histogramRow is a line of a histogram on a page.
+type histogramRow struct {
+	row, place int // place: in source.last
+	of         pageHistogram
+	le         float64 // NaN: it is not a bucket
+	isSum      bool    // falls with each negative value
+}
+
+// resetHistograms sets last to 0 for all lines of the histograms that have begun again. It returns how many lines that
+// are. The layout is that of the page.
+func (s *source) resetHistograms(table *series.Table, values []float64) (n int) {
+	for rows := range chunksOf(s.histogramRows(table)) {
+		if !s.hasReset(rows, values) {
+			continue
+		}
+		for _, r := range rows {
+			if s.last[r.place] > 0 {
+				s.last[r.place] = 0
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// histogramRows returns the lines of all histograms that are summed, those of a histogram together, by le.
+func (s *source) histogramRows(table *series.Table) (rows []histogramRow) {
+	names, bounds, k := newHistogramNames(), parsedBounds{}, 0
+	table.Read(func(v series.View) {
+		for i, ref := range s.layout.refs {
+			if i%rowsPerLock == 0 && i > 0 {
+				v.Pause()
+			}
+			if ref == 0 {
+				continue
+			}
+			if s.feed.slot(ref).bounds != 0 {
+				parts := v.Parts(s.layout.ids[i])
+				rows = append(rows, histogramRow{i, k, pageHistogram{names.base(v, parts.Name), parts.Stem},
+					bounds.of(v, parts.Le), strings.HasSuffix(v.String(parts.Name), "_sum")})
+			}
+			k++
+		}
+	})
+	slices.SortFunc(rows, func(x, y histogramRow) int {
+		return cmp.Or(cmp.Compare(x.of.base, y.of.base), cmp.Compare(x.of.stem, y.of.stem), cmp.Compare(x.le, y.le))
+	})
+	return rows
+}
+
+// chunksOf calls yield for the lines of each histogram.
+func chunksOf(rows []histogramRow) func(yield func([]histogramRow) bool) {
+	return func(yield func([]histogramRow) bool) {
+		for len(rows) > 0 {
+			n := slices.IndexFunc(rows, func(r histogramRow) bool { return r.of != rows[0].of })
+			if n < 0 {
+				n = len(rows)
+			}
+			if !yield(rows[:n]) {
+				return
+			}
+			rows = rows[n:]
+		}
+	}
+}
+
+// hasReset reports whether a histogram has begun again at 0.
+func (s *source) hasReset(rows []histogramRow, values []float64) bool {
+	below := math.Inf(-1)
+	for _, r := range rows {
+		v, last := values[r.row], s.last[r.place]
+		if r.isSum || !isCounted(v) || math.IsNaN(last) {
+			continue
+		}
+		if v < last {
+			return true
+		}
+		if math.IsNaN(r.le) {
+			continue
+		}
+		if v-last < below {
+			return true
+		}
+		below = v - last
+	}
+	return false
+}
+
+// parsedBounds are the values of le, by their text.
+type parsedBounds map[series.Symbol]float64
+
+// of returns a value of le; NaN: it is none.
+func (p parsedBounds) of(v series.View, le series.Symbol) float64 {
+	if le == 0 {
+		return math.NaN()
+	}
+	bound, ok := p[le]
+	if !ok {
+		var err error
+		if bound, err = strconv.ParseFloat(v.String(le), 64); err != nil {
+			bound = math.NaN()
+		}
+		p[le] = bound
+	}
+	return bound
+}
+
+// markBuckets marks the buckets of a page that are followed by the next one of their histogram.
+func (l *layout) markBuckets(table *series.Table) {
+	bounds := parsedBounds{}
+	table.Read(func(v series.View) {
+		var before series.Parts
+		for i, id := range l.ids {
+			if i%rowsPerLock == 0 && i > 0 {
+				v.Pause()
+			}
+			parts := v.Parts(id)
+			if parts.Le == 0 || l.refs[i] == 0 {
+				before = series.Parts{}
+				continue
+			}
+			l.refs[i] &^= belowNext
+			if before.Le != 0 && before.Name == parts.Name && before.Stem == parts.Stem &&
+				bounds.of(v, before.Le) < bounds.of(v, parts.Le) {
+				l.refs[i-1] |= belowNext
+			}
+			before = parts
+		}
+	})
+}
