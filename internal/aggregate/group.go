@@ -203,8 +203,8 @@ const (
 	mostIdleShare = 4
 )
 
-// idleLimit returns the Unix second since when an aggregate must have a source at a tick, as there are too many without;
-// 0: there are not. An aggregate whose last total no tick has written stays.
+// idleLimit returns the Unix second since when an aggregate must have a source at a tick, as there are too many
+// without; 0: there are not. An aggregate whose last total no tick has written stays.
 func (g *group) idleLimit(at int64) uint32 {
 	if len(g.byID) <= mostIdle {
 		return 0

@@ -23,8 +23,8 @@ import (
 // histogram may have begun again, or its page is not exact: it rounds, or is written while requests are counted. Then
 // the bucket counts no more than the next one. To count from 0 would add all that an exact histogram has ever had.
 
-// mayHaveReset reports whether a line of the page may have begun again at 0, or have grown by too much. It is quick, and
-// is true too often rather than too rarely. The layout is that of the page.
+// mayHaveReset reports whether a line of the page may have begun again at 0, or have grown by too much. It is quick,
+// and is true too often rather than too rarely. The layout is that of the page.
 func (s *source) mayHaveReset(values []float64) bool {
 	k, below := 0, math.Inf(-1) // below: what the bucket below has grown by
 	for i, ref := range s.layout.refs {

@@ -70,8 +70,8 @@ func (s *source) rest(to, b *series.Batch, before past) {
 	rows.move(to, b)
 }
 
-// isSentRow reports whether the sample of a row of the present page is sent as it is: if no block sums series of the job
-// any more, all are.
+// isSentRow reports whether the sample of a row of the present page is sent as it is: if no block sums series of the
+// job any more, all are.
 func (s *source) isSentRow(row int) bool { return s.feed == nil || s.isSent(s.layout.refs[row]) }
 
 // isSent reports whether a sample is sent as it is.

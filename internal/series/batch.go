@@ -47,8 +47,8 @@ type Origin struct {
 	Page int
 	// Good: the scrape succeeded, so a series that is not in Series[:Page] was not on the page.
 	Good bool
-	// Partial: the scrape succeeded, but samples of the page were left out, since their own timestamps are too old or too
-	// far ahead. Their series seem to have vanished.
+	// Partial: the scrape succeeded, but samples of the page were left out, since their own timestamps are too old or
+	// too far ahead. Their series seem to have vanished.
 	Partial bool
 	// Again: the batch before was of a good page of the same target.
 	Again bool
