@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -253,6 +254,79 @@ remote_write:
 	case <-time.After(30 * time.Second):
 		t.Fatal("did not stop")
 	}
+}
+
+// TestRunKeepsWorkloadsTogether: of two instances one scrapes all pods of a workload, although no rule reads to which
+// workload a pod belongs.
+func TestRunKeepsWorkloadsTogether(t *testing.T) {
+	const pods = 12
+	owned := func(i int) string {
+		return strings.Replace(injected(i), `"labels":`, `"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet",`+
+			`"name":"reviews-v1-7f99cc4496","uid":"x","controller":true}],"labels":`, 1)
+	}
+	api := httptest.NewServer(podPages{pods, owned})
+	defer api.Close()
+	for by, want := range map[string]string{"workload": "[0 12]", "target": "both"} {
+		t.Run(by, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "config.yml")
+			text := fmt.Sprintf("envoy_scraper: {jobs: [{name: envoy-stats, shard_by: %s}]}\n", by) +
+				fmt.Sprintf(referenceJob, api.URL)
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var targets []int
+			for index := range 2 {
+				n := targetsOf(t, file, index)
+				targets = append(targets, n)
+			}
+			slices.Sort(targets)
+			got := fmt.Sprint(targets)
+			if targets[0]+targets[1] == pods && targets[0] > 0 {
+				got = "both"
+			}
+			if got != want {
+				t.Errorf("the instances have %v targets, want %s", targets, want)
+			}
+		})
+	}
+}
+
+// targetsOf runs one of two instances until it has found all pods, and returns how many it scrapes.
+func targetsOf(t *testing.T, file string, index int) int {
+	t.Helper()
+	var stderr log
+	ctx, stop := context.WithCancel(t.Context())
+	code := make(chan int, 1)
+	go func() {
+		code <- execute(ctx, []string{"--config.file=" + file, "--web.listen-address=127.0.0.1:0",
+			"--storage.path=" + t.TempDir(), fmt.Sprint("--shard.index=", index), "--shard.count=2"}, io.Discard,
+			&stderr)
+	}()
+	defer func() {
+		stop()
+		if c := <-code; c != exitOK {
+			t.Errorf("exit code %d\n%s", c, stderr.String())
+		}
+	}()
+	eventually(t, "the address in the log", func() bool { return served.MatchString(stderr.String()) })
+	metric := func(name string) int {
+		resp, err := http.Get("http://" + served.FindStringSubmatch(stderr.String())[1] + "/metrics")
+		if err != nil {
+			return 0
+		}
+		defer func() { _ = resp.Body.Close() }()
+		body, _ := io.ReadAll(resp.Body)
+		found := regexp.MustCompile(name + `{job="envoy-stats"} (\d+)`).FindSubmatch(body)
+		if found == nil {
+			return 0
+		}
+		n, _ := strconv.Atoi(string(found[1]))
+		return n
+	}
+	eventually(t, "all pods", func() bool {
+		return metric("envoy_scraper_scrape_targets")+metric("envoy_scraper_scrape_other_shards_targets") == 12
+	})
+	return metric("envoy_scraper_scrape_targets")
 }
 
 func TestStartIsRefused(t *testing.T) {

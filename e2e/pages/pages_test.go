@@ -26,7 +26,7 @@ var menu = []page{
 	{name: "pods", path: "pods", key: "p", list: true, rows: true},
 	{name: "targets", path: "targets", key: "t", list: true, rows: true},
 	{name: "service-discovery", path: "service-discovery", key: "d", list: true, rows: true},
-	{name: "aggregates", path: "aggregates", key: "a"}, // nothing is summed here
+	{name: "aggregates", path: "aggregates", key: "a", rows: true},
 	{name: "cost", path: "cost", key: "c", rows: true}, // testCost is about what it has of a list
 	{name: "config", path: "config", key: "f"},
 }
@@ -36,7 +36,9 @@ func (w *world) pages() []page {
 	return append(slices.Clone(menu),
 		page{name: "evidence", path: "pods?pod=" + url.QueryEscape(w.pod)},
 		page{name: "steps", path: w.steps},
-		page{name: "what-if", path: "cost?drop_family=istio_requests_total&drop_label=response_code"})
+		page{name: "group", path: w.group},
+		page{name: "aggregate", path: w.sum},
+		page{name: "what-if", path: "cost?drop_family=istio_requests_total&drop_label=response_code&aggregate=.*"})
 }
 
 // TestPages checks each quality on each page. The parts are in the order of docs/pages.md.
@@ -189,8 +191,11 @@ func (p page) narrowed() string {
 	if p.path == "pods" {
 		return "pods?sort=-pod&verdict=SCRAPED&search=bookinfo"
 	}
-	if p.path == "cost" {
+	switch p.path {
+	case "cost":
 		return "cost?sort=name&search=istio"
+	case "aggregates":
+		return "aggregates?sort=-group&search=envoy-stats"
 	}
 	return p.path + "?sort=-job&state=" + state + "&search=" + url.QueryEscape(search)
 }

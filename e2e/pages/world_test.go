@@ -34,6 +34,8 @@ type world struct {
 	sidecars int    // of the mesh
 	pod      string // namespace/name of one of them
 	steps    string // address of the page that shows what the rules did to it
+	group    string // address of the page of a group of aggregates
+	sum      string // address of the page of one of them
 	browser  *browser.Browser
 }
 
@@ -64,7 +66,29 @@ func newWorld(t *testing.T) *world {
 		t.Fatalf("no link to the steps of %s in %s", w.pod, text)
 	}
 	w.steps = html.UnescapeString(link[1])
+	w.findSums(t)
 	return w
+}
+
+// findSums finds a group of aggregates, and one of them.
+func (w *world) findSums(t *testing.T) {
+	t.Helper()
+	parts.Eventually(t, time.Minute, "something is summed", func() error {
+		var answer struct {
+			Data struct{ Groups, Series []struct{ ID string } }
+		}
+		_, text := w.get(t, "api/v1/aggregates")
+		if err := json.Unmarshal([]byte(text), &answer); err != nil || len(answer.Data.Groups) == 0 {
+			return fmt.Errorf("%w in %s", err, text)
+		}
+		w.group = "aggregates?group=" + answer.Data.Groups[0].ID
+		_, text = w.get(t, "api/v1/"+w.group)
+		if err := json.Unmarshal([]byte(text), &answer); err != nil || len(answer.Data.Series) == 0 {
+			return fmt.Errorf("%w in %s", err, text)
+		}
+		w.sum = w.group + "&series=" + answer.Data.Series[0].ID
+		return nil
+	})
 }
 
 // startReceiver runs a receiver that accepts everything, and returns its URL with a password.
@@ -115,6 +139,8 @@ func configuration(sidecars []mesh.Sidecar, receiver string) string {
 	text, err := json.Marshal(map[string]any{
 		"global":         map[string]any{"scrape_interval": "2s", "scrape_timeout": "1s"},
 		"scrape_configs": []any{job("envoy-stats", found), job("absent", missing)},
+		"envoy_scraper": map[string]any{"aggregate": []any{map[string]any{"jobs": []string{"envoy-stats"},
+			"match": "istio_.*", "without": []string{"instance"}, "as": map[string]string{"instance": "x"}}}},
 		"remote_write": []any{map[string]any{"name": "main", "url": receiver,
 			"protobuf_message": "prometheus.WriteRequest"}},
 	})
