@@ -116,7 +116,7 @@ func TestMistakesInAggregates(t *testing.T) {
 			"pod_name, namespace"
 		oneSum = ":4: envoy_scraper.aggregate[1].match: istio_x: aggregate[0] writes sums with the same names and " +
 			`labels ("istio_x", for example), so a series would have two values (put the jobs into one entry, or ` +
-			"give the entries different labels in as)"
+			"give a label of as another value in each)"
 	)
 	for name, c := range map[string]struct {
 		entries []string
@@ -205,8 +205,8 @@ func TestMistakesInAggregates(t *testing.T) {
 		"one sum by a prefix": {[]string{"{jobs: [a], match: 'x', prefix: 'sum:', as: {instance: n}}",
 			"{jobs: [a], match: 'um:x', prefix: 's', as: {instance: n}}"}, []string{
 			":4: envoy_scraper.aggregate[1].match: um:x: aggregate[0] writes sums with the same names and labels " +
-				`("sum:x", for example), so a series would have two values (put the jobs into one entry, or give the ` +
-				"entries different labels in as)"}},
+				`("sum:x", for example), so a series would have two values (put the jobs into one entry, or give a ` +
+				"label of as another value in each)"}},
 		"two jobs told apart by as": {[]string{
 			"{jobs: [a], match: 'istio_.*', without: [job], as: {instance: n, of: a}}",
 			"{jobs: [b], match: 'istio_.*', without: [job], as: {instance: n, of: b}}"}, nil},

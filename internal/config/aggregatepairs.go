@@ -49,7 +49,7 @@ func (e AggregateExtension) conflictWith(later AggregateExtension, k int) (why, 
 	if name, got := haveCommonString(e.written(), later.written()); got == common {
 		return fmt.Sprintf("aggregate[%d] writes sums with the same names and labels (%q, for example), so a series "+
 				"would have two values", k, name),
-			"put the jobs into one entry, or give the entries different labels in as"
+			"put the jobs into one entry, or give a label of as another value in each"
 	}
 	return "", ""
 }
