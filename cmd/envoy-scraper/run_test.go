@@ -299,7 +299,8 @@ func targetsOf(t *testing.T, file string, index int) int {
 	code := make(chan int, 1)
 	go func() {
 		code <- execute(ctx, []string{"--config.file=" + file, "--web.listen-address=127.0.0.1:0",
-			"--storage.path=" + t.TempDir(), fmt.Sprint("--shard.index=", index), "--shard.count=2"}, io.Discard, &stderr)
+			"--storage.path=" + t.TempDir(), fmt.Sprint("--shard.index=", index), "--shard.count=2"}, io.Discard,
+			&stderr)
 	}()
 	defer func() {
 		stop()

@@ -23,7 +23,7 @@ func TestRendered(t *testing.T) {
 		}, []string{"--shard", "kind: Service\n", "kind: PrometheusRule", "dashboard", "max_delay"}},
 		{"economical", []string{"      max_delay: 30s\n"}, []string{"batch_send_deadline"}},
 		{"delay", []string{"      max_delay: 1m\n"}, []string{"max_delay: 30s"}},
-		{"job-settings", []string{"push_down: false", "pace: fixed"}, nil},
+		{"job-settings", []string{"push_down: false", "pace: fixed", "shard_by: workload"}, nil},
 		{"aggregate", []string{
 			"instance: '%{NODE_NAME}'\n        jobs:\n        - envoy-stats\n        match: istio_.*\n",
 			"- pod_name\n"}, []string{"POD_NAME", "source_app"}},

@@ -87,7 +87,7 @@ func (a *simAgent) start() {
 	a.stop = func() {
 		a.isStopping = true
 		cancel()
-		<-done
+		a.w.call(func() { <-done })
 	}
 	for _, tg := range a.w.targets {
 		if tg.agent == a {
@@ -139,7 +139,7 @@ func (a *simAgent) reload() {
 	for _, out := range a.outs {
 		out.ending = a.blocks[out.block] != before[out.block]
 	}
-	a.a.Apply(a.configured())
+	a.w.call(func() { a.a.Apply(a.configured()) })
 	for key, out := range a.outs {
 		if out.ending {
 			if out.shown {
@@ -183,12 +183,14 @@ func (a *simAgent) stepClock() {
 	by = pick(a.w, []time.Duration{by, by, -by, -by, time.Hour, -time.Hour})
 	a.w.note("agent %d: its clock is set by %v", a.number, by)
 	a.isSet = true
-	a.a.changing.Lock()
-	for _, b := range a.a.blocks.all { // Go's times differ by the time that has passed, whatever the clock says
-		b.since = b.since.Add(by)
-	}
-	a.skew.Add(int64(by))
-	a.a.changing.Unlock()
+	a.w.call(func() {
+		a.a.changing.Lock()
+		defer a.a.changing.Unlock()
+		for _, b := range a.a.blocks.all { // Go's times differ by the time that has passed, whatever the clock says
+			b.since = b.since.Add(by)
+		}
+		a.skew.Add(int64(by))
+	})
 }
 
 // simSource is a sequence of pages of a target at an agent.
@@ -342,9 +344,11 @@ func (s *simSource) send(b *series.Batch) {
 	up := s.add(line{"up", "", model.MetricTypeGauge, 0})
 	b.Add(up, 1)
 	now := slices.Clone(b.Series[:page])
-	if err := a.a.Append(b); err != nil {
-		s.tg.w.t.Error(err)
-	}
+	a.w.call(func() {
+		if err := a.a.Append(b); err != nil {
+			a.w.t.Error(err)
+		}
+	})
 	a.table.Release(slices.Values(append(s.live, up)))
 	if s.hasGap {
 		s.last = nil
@@ -391,7 +395,7 @@ func (s *simSource) leave() {
 			delete(a.raw, name)
 		}
 	}
-	a.a.Forget(s.id)
+	a.w.call(func() { a.a.Forget(s.id) })
 	a.table.Release(slices.Values(s.live))
 	a.table.ReleaseTarget(s.target)
 	delete(a.sources, s)
@@ -433,8 +437,8 @@ func (a *simAgent) recount() {
 
 // Append checks what the agent sends.
 func (a *simAgent) Append(b *series.Batch) error {
-	a.w.sending.Lock() // two agents write at the same instant
-	defer a.w.sending.Unlock()
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
 	if a.isDead {
 		return nil
 	}
@@ -599,7 +603,7 @@ func (a *simAgent) writes(app string) bool {
 
 // checkTicks checks that no tick is missing. While the clock is set, ticks may be.
 func (a *simAgent) checkTicks() {
-	synctest.Wait()
+	a.w.call(synctest.Wait)
 	if a.isSet {
 		return
 	}

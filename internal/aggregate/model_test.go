@@ -80,7 +80,7 @@ type world struct {
 	names    int // given to pods so far
 	truth    truth
 
-	sending  sync.Mutex // held while samples are checked
+	mu       sync.Mutex // guards the whole world; not held in call
 	diary    []string
 	happened map[string]int
 }
@@ -98,9 +98,18 @@ func (w *world) plan(at time.Time, do func()) {
 }
 
 // pass lets time pass, and what is due happen.
-func pass(d time.Duration) {
-	<-time.After(d)
-	synctest.Wait()
+func (w *world) pass(d time.Duration) {
+	w.call(func() {
+		<-time.After(d)
+		synctest.Wait()
+	})
+}
+
+// call calls an agent's Aggregates, whose samples are checked meanwhile.
+func (w *world) call(do func()) {
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	do()
 }
 
 // longestScrape is how long a scrape takes at most.
@@ -134,6 +143,8 @@ func newWorld(t *testing.T, random *rand.Rand, calm bool) *world {
 
 // run does what is planned until the time is over. Then everything ends.
 func (w *world) run() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, a := range w.agents {
 		a.start()
 	}
@@ -153,7 +164,7 @@ func (w *world) run() {
 			break
 		}
 		w.queue = slices.Delete(w.queue, next, next+1)
-		pass(time.Until(p.at))
+		w.pass(time.Until(p.at))
 		p.do()
 		for _, a := range w.agents {
 			a.checkTicks()
@@ -164,7 +175,7 @@ func (w *world) run() {
 		tg.end()
 	}
 	if !w.t.Failed() {
-		pass(simIdle + 3*w.interval + 24*time.Hour) // the clock of an agent may have been set back
+		w.pass(simIdle + 3*w.interval + 24*time.Hour) // the clock of an agent may have been set back
 	}
 	for _, a := range w.agents {
 		a.stop()
@@ -235,7 +246,7 @@ func (w *world) idle() {
 	}
 	w.note("nothing for a while")
 	wait := simIdle - w.interval + time.Duration(w.random.Int64N(int64(4*w.interval)))
-	pass(wait.Truncate(time.Millisecond) + time.Duration(1+w.random.IntN(int(time.Millisecond)-1)))
+	w.pass(wait.Truncate(time.Millisecond) + time.Duration(1+w.random.IntN(int(time.Millisecond)-1)))
 	for range 2 {
 		w.newTarget(0)
 	}

@@ -104,12 +104,14 @@ func TestPodsOfAWorkloadMoveTogether(t *testing.T) {
 		hosts, found := f.pods(10, movingDeployment(), oldHash)
 		f.discover(found...)
 		pass(50 * time.Second)
-		p := f.instances[0].jobs["envoy"]
-		for _, l := range p.loops { // the schedule knows, should the pools be late
-			if m := f.instances[0].nextMove(p, l.target); !m.at.Equal(f.maps[1].From) {
+		first := f.instances[0]
+		first.mu.Lock()
+		for _, l := range first.jobs["envoy"].loops { // the schedule knows, should the pools be late
+			if m := first.nextMove(l.pool, l.target); !m.at.Equal(f.maps[1].From) {
 				t.Errorf("%s is to move at %v, want %v", l.target.shown, m.at, f.maps[1].From)
 			}
 		}
+		first.mu.Unlock()
 		pass(250 * time.Second)
 		for _, host := range hosts {
 			moves := 0
