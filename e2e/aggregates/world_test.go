@@ -175,8 +175,8 @@ func (w *world) late() time.Duration {
 	return interval/2 + w.lateness.Worst
 }
 
-// lostByRestarts is what the restarts of all replicas of a workload lose at most: each an interval before the end of the
-// old process, of its share of the traffic. The first page of the new process counts from zero.
+// lostByRestarts is what the restarts of all replicas of a workload lose at most: each an interval before the end of
+// the old process, of its share of the traffic. The first page of the new process counts from zero.
 func (w *world) lostByRestarts() time.Duration { return interval + 2*w.late() }
 
 // sleep waits for real time to pass.
