@@ -287,7 +287,7 @@ const fewRequests = 20
 func testNeverMore(t *testing.T, at span, sums, truth *store) {
 	const keepName = `{__name__=~"istio_.*", __name__!="istio_build"}`
 	grown, actual := byName(sums.mustQuery(keepName, at)), byName(truth.mustQuery(keepName, at))
-	compared := 0
+	compared, late := 0, sums.w.late().Seconds()
 	var bad problems
 	for series, line := range grown {
 		want := actual[series]
@@ -302,7 +302,8 @@ func testNeverMore(t *testing.T, at span, sums, truth *store) {
 			}
 			compared++
 			// A page that is scraped right after a tick comes with the next one, so a sum may lack an interval.
-			if got, most := line[last]-line[i], want[last]-want[i-1]; got > most+1e-6*most+sums.w.late().Seconds()*rateOf(want) {
+			got, most := line[last]-line[i], want[last]-want[i-1]
+			if got > most*(1+1e-6)+late*rateOf(want) {
 				bad.add(series, []string{fmt.Sprintf("grew by %v since moment %d, the truth by %v", got, i, most)})
 				break
 			}
