@@ -189,6 +189,9 @@ func (a *simAgent) stepClock() {
 		for _, b := range a.a.blocks.all { // Go's times differ by the time that has passed, whatever the clock says
 			b.since = b.since.Add(by)
 		}
+		for _, s := range a.a.sources {
+			s.lostTill = s.lostTill.Add(by)
+		}
 		a.skew.Add(int64(by))
 	})
 }
@@ -199,11 +202,13 @@ type simSource struct {
 	agent  *simAgent
 	id     series.SourceID
 	target series.TargetID
-	due    time.Time // of the next scrape
-	last   *simPage  // the last good one
-	isOld  bool      // a batch of the target was sent before
-	isGood bool      // and the last one was of a good page
-	hasGap bool      // its next good page cannot be compared with those before
+	due    time.Time           // of the next scrape
+	last   *simPage            // the last good one
+	uptime time.Duration       // the last that a page has shown; negative: none has
+	lost   map[string]*simLost // lines that vanished when much of a page did, by key
+	isOld  bool                // a batch of the target was sent before
+	isGood bool                // and the last one was of a good page
+	hasGap bool                // its next good page cannot be compared with those before
 	live   []series.ID
 	ended  bool
 	isOut  bool // the blocks have changed since its last good page
@@ -224,7 +229,8 @@ func (tg *simTarget) joinAgent(a *simAgent, after time.Time) {
 
 func (a *simAgent) newSource(tg *simTarget, due time.Time) *simSource {
 	a.ids++
-	s := &simSource{tg: tg, agent: a, id: a.ids, target: a.table.AddTarget(tg.labels()), due: due}
+	s := &simSource{tg: tg, agent: a, id: a.ids, target: a.table.AddTarget(tg.labels()), due: due,
+		uptime: -1, lost: map[string]*simLost{}}
 	a.sources[s] = true
 	a.w.plan(due, s.scrape)
 	return s
@@ -262,6 +268,7 @@ func (s *simSource) take(p *simPage) {
 	for n, b := range a.blocks {
 		p.versions[n] = b.version
 	}
+	s.leaveOut(p)
 	b := s.batch()
 	a.expect = a.expect[:0]
 	for _, r := range p.rows {
@@ -270,8 +277,9 @@ func (s *simSource) take(p *simPage) {
 			a.expect = append(a.expect, r)
 		}
 	}
-	b.Origin.Page, b.Origin.Good, b.Origin.Uptime = b.Len(), true, p.uptime
-	s.tg.w.note("%s: page of source %d, uptime %v", s.tg.pod, s.id, p.uptime)
+	b.Origin.Page, b.Origin.Good, b.Origin.Uptime, b.Origin.Partial = b.Len(), true, p.uptime, p.isPartial
+	s.tg.w.note("%s: page of source %d, %d lines, uptime %v, partial: %v", s.tg.pod, s.id, len(p.rows), p.uptime,
+		p.isPartial)
 	hadGap := s.hasGap
 	s.send(b)
 	for _, r := range p.rows {
@@ -280,13 +288,82 @@ func (s *simSource) take(p *simPage) {
 		}
 	}
 	s.count(p, hadGap)
-	s.last, s.tg.evicted, s.isOut = p, false, false
+	s.rememberLost(p)
+	if len(s.lost) == 0 && !p.isPartial {
+		s.tg.evicted = false
+	}
+	s.last, s.isOut = p, false
 	a.recount()
+}
+
+// simLost is a line that vanished when much of a page did.
+type simLost struct {
+	simRow
+	version int // of its block on its last page; 0: it was not summed
+}
+
+// leaveOut takes lines from a page that its target does not show now.
+func (s *simSource) leaveOut(p *simPage) {
+	w, tg := s.tg.w, s.tg
+	if s.last == nil || s.hasGap {
+		return
+	}
+	part := *p
+	part.rows = nil
+	switch {
+	case tg.missing > 0:
+		tg.missing--
+		part.uptime = -1
+		if !tg.isEmpty {
+			part.rows = slices.DeleteFunc(slices.Clone(p.rows), func(r simRow) bool { return r.block == 0 })
+		}
+		if len(s.lost) == 0 && !s.last.losesMuch(&part) { // it would be taken for an eviction
+			return
+		}
+	case tg.partial > 0:
+		tg.partial--
+		part.isPartial = true
+		out := map[string]bool{}
+		for _, r := range p.rows {
+			family := r.family
+			if _, ok := out[family]; !ok {
+				out[family] = w.chance(30)
+			}
+			if !out[family] {
+				part.rows = append(part.rows, r)
+			}
+		}
+	default:
+		return
+	}
+	*p = part
+}
+
+// uptimeFell reports whether a page has a smaller uptime than those before.
+func (s *simSource) uptimeFell(p *simPage) bool { return p.uptime >= 0 && p.uptime < s.uptime }
+
+// rememberLost notes which lines have vanished with much of a page, and may return in the same life.
+func (s *simSource) rememberLost(p *simPage) {
+	switch {
+	case s.uptimeFell(p):
+		clear(s.lost)
+	case s.last != nil && (s.isOut || p.isPartial || s.last.losesMuch(p)):
+		for _, r := range s.last.rows {
+			s.lost[r.key] = &simLost{r, s.last.versions[r.block]}
+		}
+	}
+	for _, r := range p.rows {
+		delete(s.lost, r.key)
+	}
+	if p.uptime >= 0 {
+		s.uptime = p.uptime
+	}
 }
 
 // count adds what the rows of a good page may be counted for.
 func (s *simSource) count(p *simPage, hadGap bool) {
 	a, truth := s.agent, &s.tg.w.truth
+	all := truth.increases(s, p)
 	for i := range p.rows {
 		r := &p.rows[i]
 		if p.versions[r.block] == 0 {
@@ -301,7 +378,7 @@ func (s *simSource) count(p *simPage, hadGap bool) {
 			}
 		}
 		claim := lifeOfKey{r.life, r.key}
-		bounds := truth.increase(s.last, p, r, a.blocks[r.block].skips)
+		bounds := all[i]
 		if s.last == nil && !hadGap {
 			truth.base[r.key] += r.value
 			if p.uptime >= 0 && p.uptime < s.tg.w.interval { // nobody else may have counted it
@@ -351,7 +428,8 @@ func (s *simSource) send(b *series.Batch) {
 	})
 	a.table.Release(slices.Values(append(s.live, up)))
 	if s.hasGap {
-		s.last = nil
+		s.last, s.uptime = nil, -1
+		clear(s.lost)
 		a.recount()
 	}
 	s.live, s.isOld, s.isGood = now, true, b.Origin.Good

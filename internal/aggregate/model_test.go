@@ -222,6 +222,8 @@ func steps() []simStep {
 		{"restart", 12, of((*simTarget).restart)},
 		{"eviction", 12, of((*simTarget).evict)},
 		{"node clock", 3, of((*simTarget).stepNodeClock)},
+		{"page without the Envoy's part", 6, of((*simTarget).hide)},
+		{"page that leaves out lines", 4, of((*simTarget).age)},
 		{"new pod", 8, func(w *world) {
 			if len(w.targets) < 6 {
 				w.newTarget(0)
