@@ -43,6 +43,7 @@ type simAgent struct {
 	ticked     map[string]time.Time // by app: the last batch, in true time
 	raw        map[string]bool      // raw series that were sent; false: and have a marker
 	expect     []simRow             // of the page that is handed over: rows that are not summed
+	mayMark    bool                 // its other rows may have been sent before, as far as the agent knows
 }
 
 // simBlock is a block of an agent's configuration.
@@ -121,19 +122,21 @@ func (a *simAgent) configured() (blocks []Block) {
 
 func (a *simAgent) name() string { return "agent-" + string(rune('0'+a.number)) }
 
-// reload applies the same blocks, or changes one, adds it, or takes it away.
+// reload applies the same blocks, or changes one, adds it, or takes one or all away.
 func (a *simAgent) reload() {
 	before := a.blocks
-	switch a.w.random.IntN(5) {
+	switch a.w.random.IntN(6) {
 	case 0: // all stay as they are
 	case 1:
-		a.change(0, simBlock{idle: a.blocks[0].idle, skips: !a.blocks[0].skips})
+		a.change(0, simBlock{idle: max(a.blocks[0].idle, simIdle), skips: !a.blocks[0].skips})
 	case 2:
 		a.change(a.w.random.IntN(2), simBlock{idle: simIdle + time.Duration(a.w.random.IntN(100))*time.Second})
 	case 3:
 		a.change(1, simBlock{idle: simIdle, skips: a.w.chance(50)})
 	case 4:
 		a.blocks[1] = simBlock{}
+	case 5:
+		a.blocks = [2]simBlock{}
 	}
 	a.w.note("agent %d: blocks %v, before %v", a.number, a.blocks, before)
 	for _, out := range a.outs {
@@ -211,6 +214,7 @@ type simSource struct {
 	hasGap bool                // its next good page cannot be compared with those before
 	live   []series.ID
 	ended  bool
+	isRaw  bool // its last good page was read without a block, so that the agent knows nothing of it
 	isOut  bool // the blocks have changed since its last good page
 }
 
@@ -293,6 +297,9 @@ func (s *simSource) take(p *simPage) {
 		s.tg.evicted = false
 	}
 	s.last, s.isOut = p, false
+	if s.isRaw = p.versions == [2]int{}; s.isRaw { // the next page under a block is the first
+		s.forgetPages()
+	}
 	a.recount()
 }
 
@@ -391,6 +398,11 @@ func (s *simSource) count(p *simPage, hadGap bool) {
 	}
 }
 
+func (s *simSource) forgetPages() {
+	s.last, s.uptime = nil, -1
+	clear(s.lost)
+}
+
 // fail hands a failed scrape to the agent.
 func (s *simSource) fail() {
 	if s.ended {
@@ -421,6 +433,7 @@ func (s *simSource) send(b *series.Batch) {
 	up := s.add(line{"up", "", model.MetricTypeGauge, 0})
 	b.Add(up, 1)
 	now := slices.Clone(b.Series[:page])
+	a.mayMark = s.isRaw
 	a.w.call(func() {
 		if err := a.a.Append(b); err != nil {
 			a.w.t.Error(err)
@@ -428,8 +441,7 @@ func (s *simSource) send(b *series.Batch) {
 	})
 	a.table.Release(slices.Values(append(s.live, up)))
 	if s.hasGap {
-		s.last, s.uptime = nil, -1
-		clear(s.lost)
+		s.forgetPages()
 		a.recount()
 	}
 	s.live, s.isOld, s.isGood = now, true, b.Origin.Good
@@ -548,7 +560,7 @@ func (a *simAgent) checkRest(b *series.Batch) {
 		case !isMarker:
 			t.Errorf("%s behind the page is no marker", name)
 		default:
-			if _, ok := a.raw[name]; !ok {
+			if _, ok := a.raw[name]; !ok && !a.mayMark {
 				t.Errorf("%s gets a marker, and was never sent", name)
 			}
 			a.raw[name] = false
