@@ -147,6 +147,17 @@ func (tg *simTarget) restart() {
 	tg.happen(tg.w.chance(40))
 }
 
+// restartBefore replaces the Envoy by a new one, and does something when a page of that may have been read.
+func (tg *simTarget) restartBefore(do func()) {
+	tg.restart()
+	after := min(tg.w.interval, 5*time.Second) + time.Duration(tg.w.random.Int64N(int64(tg.w.interval)))
+	tg.w.plan(time.Now().Add(after), func() {
+		if !tg.gone {
+			do()
+		}
+	})
+}
+
 // evict takes lines away that come back with the next request, at 0. At most one family is evicted between two good
 // pages: if nearly all were, and the page had no uptime, they would be taken for those of a new process.
 func (tg *simTarget) evict() {
@@ -202,7 +213,8 @@ func (tg *simTarget) flap() {
 	w, due := tg.w, tg.feed.due
 	w.note("%s is lost, and found again", tg.pod)
 	tg.feed.end()
-	for back := time.Now().Add(time.Duration(w.random.Int64N(int64(2 * w.interval)))); due.Before(back); {
+	longest := pick(w, []time.Duration{w.interval / 4, 2 * w.interval})
+	for back := time.Now().Add(time.Duration(w.random.Int64N(int64(longest)))); due.Before(back); {
 		due = due.Add(w.interval)
 	}
 	tg.feed = tg.agent.newSource(tg, due)

@@ -234,6 +234,8 @@ func steps() []simStep {
 		{"other URL", 4, of((*simTarget).move)},
 		{"other rules", 3, of((*simTarget).reread)},
 		{"handover", 5, of((*simTarget).handOver)},
+		{"handover of a young process", 3, of(func(tg *simTarget) { tg.restartBefore(tg.handOver) })},
+		{"young process found again", 3, of(func(tg *simTarget) { tg.restartBefore(tg.flap) })},
 		{"agent restart", 3, func(w *world) { pick(w, w.agents).restart() }},
 		{"agent clock", 4, func(w *world) { pick(w, w.agents).stepClock() }},
 		{"reload", 6, func(w *world) { pick(w, w.agents).reload() }},
