@@ -131,6 +131,7 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 			clear(s.last)
 			a.metrics.restarts.Inc()
 		}
+		s.countReturned()
 		if s.mayHaveReset(values) {
 			a.metrics.resets.Add(float64(s.resetHistograms(a.table, values)))
 		}
@@ -177,8 +178,8 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	switch u := b.Origin.Uptime; {
 	case u >= 0 && u < s.uptime: // another process, which has never had them
 		s.forgetLost(a.table)
-	case s.layout != nil:
-		s.lose(l, a.table, now)
+	case s.layout != nil || s.was != nil:
+		s.lose(l, b.Origin.Partial, a.table, now)
 	}
 	born := s.carry(l, s.partial || b.Origin.Partial, young)
 	a.metrics.births.Add(float64(born))
@@ -243,6 +244,7 @@ func (a *Aggregates) Forget(id series.SourceID) {
 // drop gives up what a source without a feed still holds.
 func (a *Aggregates) drop(s *source) {
 	s.forgetFormer(a.table)
+	s.forgetLost(a.table)
 	a.table.ReleaseTarget(s.target)
 }
 
@@ -257,6 +259,7 @@ func (a *Aggregates) forgetPages(s *source) {
 		a.detach(s)
 		s.interval = 0
 	}
+	s.forgetLost(a.table)
 }
 
 // detach takes a source out of its groups. What it has contributed stays. The caller has locked the feed.
@@ -265,7 +268,6 @@ func (a *Aggregates) detach(s *source) {
 		s.feed.leave(s.layout, a.table, a.clock().UnixMilli())
 		s.layout, s.last = nil, nil
 	}
-	s.forgetLost(a.table)
 	for _, g := range s.feed.locks {
 		g.leave(s)
 	}

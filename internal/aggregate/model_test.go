@@ -222,6 +222,8 @@ func steps() []simStep {
 		{"restart", 12, of((*simTarget).restart)},
 		{"eviction", 12, of((*simTarget).evict)},
 		{"node clock", 3, of((*simTarget).stepNodeClock)},
+		{"page without the Envoy's part", 6, of((*simTarget).hide)},
+		{"page that leaves out lines", 4, of((*simTarget).age)},
 		{"new pod", 8, func(w *world) {
 			if len(w.targets) < 6 {
 				w.newTarget(0)
@@ -232,6 +234,8 @@ func steps() []simStep {
 		{"other URL", 4, of((*simTarget).move)},
 		{"other rules", 3, of((*simTarget).reread)},
 		{"handover", 5, of((*simTarget).handOver)},
+		{"handover of a young process", 3, of(func(tg *simTarget) { tg.restartBefore(tg.handOver) })},
+		{"young process found again", 3, of(func(tg *simTarget) { tg.restartBefore(tg.flap) })},
 		{"agent restart", 3, func(w *world) { pick(w, w.agents).restart() }},
 		{"agent clock", 4, func(w *world) { pick(w, w.agents).stepClock() }},
 		{"reload", 6, func(w *world) { pick(w, w.agents).reload() }},

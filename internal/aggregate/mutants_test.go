@@ -97,12 +97,38 @@ type slotState uint8`},
 			"if s.mayHaveReset(values) {", "if false {"),
 		one("a bucket may grow by more than the next one", "resets.go",
 			"above = min(above, v-*last)", "above = v - *last"),
+		one("series that are missing are forgotten", "aggregates.go", "s.lose(l, b.Origin.Partial, a.table, now)",
+			"_ = now"),
+		one("series that are missing are forgotten if the blocks change", "source.go",
+			"s.loseFormer(&find, gone)", "_ = gone"),
+		one("series that no block summed are new when they return", "source.go",
+			"b, last := notSummed, math.NaN()", "b, last := (*block)(nil), math.NaN()"),
+		one("series that return in another process are compared", "aggregates.go",
+			"case u >= 0 && u < s.uptime:", "case u >= 0 && u < 0:"),
+		one("series that have returned are still missing", "source.go",
+			"if f.blocks[row] = nil; was != b {", "if was != b {"),
+		one("series that return say whether the process is another", "source.go",
+			"\ts.layout, s.last = to, last\n", `	s.layout, s.last = to, last
+	s.countReturned()
+`),
+		one("new lines of a page that leaves out lines are counted", "aggregates.go",
+			"s.partial || b.Origin.Partial, young)", "false, young)"),
+		one("lines that a page leaves out are gone", "source.go", "&& !partial:", ":"),
+		{"a source without a block is dropped at once", []edit{
+			{"apply.go", "for _, s := range a.sources {", "for id, s := range a.sources {"},
+			{"apply.go", "\t\t\ta.retire(s)\n", `			a.retire(s)
+			if len(a.blocks.byJob[s.job]) == 0 {
+				delete(a.sources, id)
+				a.drop(s)
+			}
+`},
+		}},
 		one("a young process is counted although another instance may have counted it", "source.go",
 			"min(2*interval, inForce)", "inForce"),
 		one("a young process is counted again when its pod is found again", "feeds.go",
 			"s.wasYoung = a.clock().Before(a.young[target.Hash()])", ""),
-		one("a fall is taken for nothing", "source.go", "slot.total += v\n", "slot.total += 0\n"),
-		one("a fall is counted as it is", "source.go", "slot.total += v\n", "slot.total += grown\n"),
+		one("a fall is taken for nothing", "source.go", "slot.total += counted(v)", "slot.total += 0"),
+		one("a fall is counted as it is", "source.go", "slot.total += counted(v)", "slot.total += grown"),
 		one("aggregates end too early", "group.go",
 			">= blocks.idleSeconds(s.block)", ">= blocks.idleSeconds(s.block)/2"),
 		one("aggregates end too late", "group.go",
@@ -121,6 +147,13 @@ type slotState uint8`},
 			}
 		}
 		s.layout, s.last = nil, nil`),
+	}
+}
+
+// TestMutantsFit: the texts that mutants change are there.
+func TestMutantsFit(t *testing.T) {
+	for _, m := range mutants() {
+		t.Run(m.name, func(t *testing.T) { m.texts(t) })
 	}
 }
 
@@ -168,20 +201,7 @@ func (m mutant) overlay(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := map[string]string{}
-	for _, e := range m.edits {
-		if _, ok := texts[e.file]; !ok {
-			text, err := os.ReadFile(e.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts[e.file] = string(text)
-		}
-		if n := strings.Count(texts[e.file], e.old); n != 1 {
-			t.Fatalf("%s has %d times %q, want once", e.file, n, e.old)
-		}
-		texts[e.file] = strings.Replace(texts[e.file], e.old, e.new, 1)
-	}
+	texts := m.texts(t)
 	files := map[string]string{}
 	for name, text := range texts {
 		files[filepath.Join(here, name)] = filepath.Join(dir, name)
@@ -198,4 +218,24 @@ func (m mutant) overlay(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// texts returns the changed files, by name.
+func (m mutant) texts(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, e := range m.edits {
+		if _, ok := texts[e.file]; !ok {
+			text, err := os.ReadFile(e.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[e.file] = string(text)
+		}
+		if n := strings.Count(texts[e.file], e.old); n != 1 {
+			t.Fatalf("%s has %d times %q, want once", e.file, n, e.old)
+		}
+		texts[e.file] = strings.Replace(texts[e.file], e.old, e.new, 1)
+	}
+	return texts
 }
