@@ -120,39 +120,43 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 	}
 	before, left := s.past(), s.layout
 	if s.good = b.Origin.Good; s.good {
-		page, values := b.Series[:b.Origin.Page], b.Values[:b.Origin.Page]
-		turned := left == nil || !slices.Equal(left.ids, page)
-		if turned {
-			a.turnPage(s, b, now)
-		} else {
-			left = nil
-		}
-		if s.restarted(values, b.Origin.Uptime) {
-			clear(s.last)
-			a.metrics.restarts.Inc()
-		}
-		s.countReturned()
-		if s.mayHaveReset(values) {
-			a.metrics.resets.Add(float64(s.resetHistograms(a.table, values)))
-		}
-		if turned {
-			s.countNew()
-		}
-		if s.partial = b.Origin.Partial; b.Origin.Uptime >= 0 {
-			s.uptime = b.Origin.Uptime
-		}
-		a.metrics.resets.Add(float64(s.count(values)))
-		a.metrics.summed.Add(float64(s.layout.summed))
-	} else {
-		left = nil
+		a.takePage(s, b, now)
 	}
 	s.rest(rest, b, before)
-	if left != nil {
+	if left != nil && left != s.layout {
 		s.feed.leave(left, a.table, now.UnixMilli())
 	}
 	if s.good {
 		s.forgetFormer(a.table)
 	}
+}
+
+// takePage counts a good page.
+func (a *Aggregates) takePage(s *source, b *series.Batch, now time.Time) {
+	page, values, o := b.Series[:b.Origin.Page], b.Values[:b.Origin.Page], &b.Origin
+	if isFallen(o.Uptime, s.uptime) { // another process, which has never had them
+		s.forgetLost(a.table)
+	}
+	turned := s.layout == nil || !slices.Equal(s.layout.ids, page)
+	if turned {
+		a.turnPage(s, b, now)
+	}
+	if s.restarted(values, o.Uptime) {
+		clear(s.last)
+		a.metrics.restarts.Inc()
+	}
+	s.countReturned()
+	if s.mayHaveReset(values) {
+		a.metrics.resets.Add(float64(s.resetHistograms(a.table, values)))
+	}
+	if turned {
+		s.countNew()
+	}
+	if s.partial = o.Partial; o.Uptime >= 0 {
+		s.uptime = o.Uptime
+	}
+	a.metrics.resets.Add(float64(s.count(values)))
+	a.metrics.summed.Add(float64(s.layout.summed))
 }
 
 // turnPage gives a source the layout of a page that is not like the one before.
@@ -175,13 +179,10 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	young := func(b2 *block) bool {
 		return !s.wasYoung && isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
 	}
-	switch u := b.Origin.Uptime; {
-	case u >= 0 && u < s.uptime: // another process, which has never had them
-		s.forgetLost(a.table)
-	case s.layout != nil || s.was != nil:
+	if !isFirst && !isFallen(b.Origin.Uptime, s.uptime) {
 		s.lose(l, b.Origin.Partial, a.table, now)
 	}
-	born := s.carry(l, s.partial || b.Origin.Partial, young)
+	born := s.carry(l, s.partial || b.Origin.Partial || s.lackedEnvoy(&b.Origin, b.Interval), young)
 	a.metrics.births.Add(float64(born))
 	switch {
 	case isFirst && slices.ContainsFunc(f.blocks, young):

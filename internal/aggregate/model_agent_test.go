@@ -367,6 +367,13 @@ func (s *simSource) rememberLost(p *simPage) {
 	}
 }
 
+// mayHaveLacked reports whether the pages before may have lacked all lines of the Envoy.
+func (s *simSource) mayHaveLacked(now *simPage) bool {
+	isSummed := func(r simRow) bool { return s.last.versions[r.block] > 0 }
+	hadNone := !s.isOut && !slices.ContainsFunc(s.last.rows, isSummed)
+	return s.uptime < 0 && (now.uptime >= s.tg.w.interval || now.uptime < 0 && hadNone)
+}
+
 // count adds what the rows of a good page may be counted for.
 func (s *simSource) count(p *simPage, hadGap bool) {
 	a, truth := s.agent, &s.tg.w.truth
@@ -386,6 +393,9 @@ func (s *simSource) count(p *simPage, hadGap bool) {
 		}
 		claim := lifeOfKey{r.life, r.key}
 		bounds := all[i]
+		if s.last != nil && s.last.row(r.key) == nil && s.mayHaveLacked(p) {
+			truth.base[r.key] += r.value
+		}
 		if s.last == nil && !hadGap {
 			truth.base[r.key] += r.value
 			if p.uptime >= 0 && p.uptime < s.tg.w.interval { // nobody else may have counted it

@@ -90,6 +90,9 @@ func (t *truth) increases(s *simSource, p *simPage) []simBounds {
 //	                             changed block is one, too
 //	lines that were missing      what was added since they were counted last, if much of a page was missing. If they
 //	                             began again at 0 meanwhile, and have grown past what they had, that is not seen
+//	new lines of the first page  nothing: those before lacked all that the Envoy has
+//	with an uptime, or with any
+//	lines that are summed
 //	new lines of a partial page  nothing, and of the page after it. They may be old
 func (t *truth) increase(s *simSource, now *simPage, r *simRow, skipsBirths bool) simBounds {
 	before, looksNew := s.last, s.looksLikeRestart(now)
@@ -109,7 +112,7 @@ func (t *truth) increase(s *simSource, now *simPage, r *simRow, skipsBirths bool
 		switch lost := s.lost[r.key]; {
 		case lost != nil && !s.uptimeFell(now):
 			return lost.increase(now, r, first, skipsBirths)
-		case before.isPartial || now.isPartial:
+		case before.isPartial || now.isPartial, s.mayHaveLacked(now):
 			return first
 		case skipsBirths && !isRestart: // all of it may have happened since, but it is a birth
 			return first

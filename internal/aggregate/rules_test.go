@@ -286,3 +286,62 @@ func TestPodThatIsLostAndFoundAgain(t *testing.T) {
 		a.source, a.live, a.again = b.next, nil, false
 	}
 }
+
+// TestAnotherProcessHasLostNothing: its page has the lines of the page before, on which others were missing. When those
+// are back, they count from 0.
+func TestAnotherProcessHasLostNothing(t *testing.T) {
+	other := func(v float64) line { return line{"istio_requests_total", "code=500", model.MetricTypeCounter, v} }
+	b := newBed(t, istio())
+	a := b.target("a")
+	for _, page := range []struct {
+		uptime time.Duration
+		lines  []line
+	}{
+		{50 * time.Second, []line{requests(1), other(10)}},
+		{60 * time.Second, []line{requests(2)}},
+		{5 * time.Second, []line{requests(3)}},
+		{15 * time.Second, []line{requests(4), other(20)}},
+	} {
+		b.now = b.now.Add(time.Second)
+		a.uptime = page.uptime
+		a.scrape(page.lines...)
+		b.wait(9 * time.Second)
+	}
+	b.want(aggregate("istio_requests_total", "code", "500"), "10:0 20:0 30:0 40:20")
+}
+
+// TestFirstPageWithoutTheEnvoy: Istio's agent could not read the Envoy's page, and served the rest. When the uptime
+// comes, so do the lines of the Envoy, which are not new.
+func TestFirstPageWithoutTheEnvoy(t *testing.T) {
+	other := func(v float64) line { return line{"istio_requests_total", "code=500", model.MetricTypeCounter, v} }
+	b := newBed(t, istio())
+	a := b.target("a")
+	for _, page := range []struct {
+		uptime time.Duration
+		lines  []line
+	}{
+		{-1, []line{requests(1)}},
+		{time.Hour, []line{requests(2), other(1000)}},
+		{time.Hour + interval, []line{requests(3), other(1020)}},
+	} {
+		b.now = b.now.Add(time.Second)
+		a.uptime = page.uptime
+		a.scrape(page.lines...)
+		b.wait(9 * time.Second)
+	}
+	b.want(aggregate("istio_requests_total", "code", "500"), "20:0 30:20")
+	b.want(total, "10:0 20:1 30:2")
+}
+
+// TestFirstPageIsEmpty: nothing tells whether the series of the second page are new, so they are only what later pages
+// are compared with.
+func TestFirstPageIsEmpty(t *testing.T) {
+	b := newBed(t, istio())
+	a := b.target("a")
+	for _, lines := range [][]line{nil, {requests(1000)}, {requests(1020)}} {
+		b.now = b.now.Add(time.Second)
+		a.scrape(lines...)
+		b.wait(9 * time.Second)
+	}
+	b.want(total, "20:0 30:20")
+}

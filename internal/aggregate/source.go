@@ -316,6 +316,16 @@ func (s *source) restarted(values []float64, uptime time.Duration) bool {
 	return had > 0 && float64(fell) >= share*float64(had)
 }
 
+// isFallen reports whether the uptime of a page is less than that of an earlier page. A negative one is not known.
+func isFallen(uptime, before time.Duration) bool { return uptime >= 0 && uptime < before }
+
+// lackedEnvoy reports whether the pages before may have lacked all lines of the Envoy: none has had an uptime, and the
+// present page has one; or nothing of the page before is summed, and no page has had an uptime. Then the series that
+// are new on the page may be old.
+func (s *source) lackedEnvoy(o *series.Origin, interval time.Duration) bool {
+	return s.uptime < 0 && (o.Uptime >= interval || o.Uptime < 0 && s.layout != nil && s.layout.summed == 0)
+}
+
 // count adds what the series of a good page have grown by to the totals of their aggregates. The layout is that of the
 // page. It returns how many series fell.
 //
