@@ -20,8 +20,7 @@ func (nowhere) Flush()                     {}
 
 // page returns a batch of counters of a replica.
 func page(table *series.Table, replica, n int, a *Aggregates) *series.Batch {
-	pod := fmt.Sprint(replica)
-	l := labels.FromStrings("app", "reviews", "instance", pod, "job", "envoy", "pod", pod)
+	l := replicaLabels(replica)
 	b := &series.Batch{}
 	b.Reset(table.AddTarget(l), 0)
 	b.Interval = interval
@@ -33,6 +32,12 @@ func page(table *series.Table, replica, n int, a *Aggregates) *series.Batch {
 	}
 	b.Origin = series.Origin{Source: series.SourceID(replica + 1), Job: "envoy", Page: b.Len(), Good: true, Uptime: -1}
 	return b
+}
+
+// replicaLabels returns the labels of the target of a page.
+func replicaLabels(replica int) labels.Labels {
+	pod := fmt.Sprint(replica)
+	return labels.FromStrings("app", "reviews", "instance", pod, "job", "envoy", "pod", pod)
 }
 
 // BenchmarkRepeat measures a page of known series whose values grow: beside it, a sink that only copies the batch.

@@ -160,13 +160,14 @@ func TestMutantsFit(t *testing.T) {
 }
 
 // TestModelFindsMutants: with each mistake the model test fails. It compiles the package for each, so it runs only with
-// MODEL_MUTANTS=1.
+// MODEL_MUTANTS=1, as many at a time as there are processors.
 func TestModelFindsMutants(t *testing.T) {
 	if os.Getenv("MODEL_MUTANTS") != "1" {
 		t.Skip("MODEL_MUTANTS=1 runs it; it takes minutes")
 	}
 	for _, m := range mutants() {
 		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
 			cmd := exec.Command("go", "test", "-count=1", "-overlay", m.overlay(t), "-run", "^TestModel$", ".")
 			cmd.Env = append(os.Environ(), "MODEL_MUTANTS=", "MODEL_FIRST=0", "MODEL_SEEDS=300")
 			out, err := cmd.CombinedOutput()

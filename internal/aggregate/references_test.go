@@ -125,9 +125,9 @@ func TestConcurrentUse(t *testing.T) {
 		for range 200 {
 			a.tickAll(time.Now())
 			testutil.CollectAndCount(newSizes(a))
+			a.Of([]labels.Labels{replicaLabels(3), replicaLabels(7)})
 			for _, g := range a.Status().Groups {
 				sums, _ := a.Series(g.Labels, nil, 0, 10)
-				a.Of([]labels.Labels{g.Labels})
 				for _, sum := range sums {
 					a.Sources(g.Labels, sum.Series, 0, 10)
 				}
