@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
+	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
 // origins records which scrapes the batches of a rig are of, and which sequences have ended.
@@ -99,6 +100,33 @@ func TestSourceOverAReload(t *testing.T) {
 		}
 		if slices.Contains(o.forgotten, first) {
 			t.Error("forgotten, but it goes on")
+		}
+	})
+}
+
+// TestSourceOfATargetThatComesBack: another instance may have scraped it in between, so its sequence has a gap.
+func TestSourceOfATargetThatComesBack(t *testing.T) {
+	host := movingHost(t)
+	fleetDuring(t, 2, changes(1, 2), func(t *testing.T, f *fleet) {
+		var o origins
+		r := f.instances[0]
+		o.record(r)
+		f.pages.set(host, "x 1\n")
+		f.discover(at(host))
+		pass(101 * time.Second)
+		before, scrapes := o.last(), len(o.all)
+		for i, r := range f.instances {
+			r.Shard(shard.Map{Index: i, Periods: []shard.Period{{Count: 1}}})
+		}
+		pass(40 * time.Second)
+		if len(o.all) < scrapes+2 {
+			t.Fatalf("%d scrapes after the target has come back", len(o.all)-scrapes)
+		}
+		if got := o.all[scrapes]; got.Source != before.Source || !got.Gap {
+			t.Errorf("the first page after it has come back: %+v, before %+v", got, before)
+		}
+		if got := o.all[scrapes+1]; got.Gap {
+			t.Errorf("the second page: %+v", got)
 		}
 	})
 }
