@@ -64,7 +64,7 @@ bench-sidecar: bench-build ## CPU of a real Envoy with 50,000 lines, of the agen
 
 .PHONY: bench-aggregate
 bench-aggregate: DURATION = 40s
-bench-aggregate: WARMUP = 40s
+bench-aggregate: WARMUP = $(if $(REPLACE),20s,40s)
 bench-aggregate: AGGREGATE_PEERS = prometheus $(if $(findstring vmagent,$(AGGREGATE_WAYS))$(findstring all,$(AGGREGATE_WAYS)),vmagent)
 bench-aggregate: bench-build ## Sums over the pods of a workload beside raw series and vmagent's stream aggregation, in a real Prometheus: fleet S, AGGREGATE_WAYS (default: all) for DURATION (40s) each; REPLACE=2: while each pod is replaced twice
 	@bench/peers/build.sh $(AGGREGATE_PEERS) >/dev/null

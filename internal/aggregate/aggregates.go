@@ -30,6 +30,8 @@ type Aggregates struct {
 	wake    chan struct{} // wakes Run: a group is new, or has another interval
 	none    atomic.Bool   // there is no block, and nothing is left of earlier ones
 
+	toldBehind bool // Run has logged that the clock was set back
+
 	looking  sync.Mutex   // held while labels are made for people: those of a large group need 20 MB
 	changing sync.RWMutex // held for reading while a batch or a tick is handled, for writing by Apply
 	blocks   blockList    // guarded by changing
@@ -86,6 +88,11 @@ func (a *Aggregates) Append(b *series.Batch) error {
 	}
 	rest := a.batches.Get().(*series.Batch)
 	defer a.batches.Put(rest)
+	if s.feed == nil { // no block sums series of its job any more
+		s.rest(rest, b, s.past())
+		a.dropIfSent(b)
+		return a.next.Append(rest)
+	}
 	s.feed.lock()
 	now := a.clock()
 	for _, g := range s.feed.locks {
@@ -101,17 +108,21 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 	if b.Origin.Gap {
 		a.forgetPages(s)
 	}
+	if s.lost != nil && !now.Before(s.lostTill) {
+		s.forgetLost(a.table)
+	}
 	if s.interval != b.Interval { // also at the first batch
-		s.interval = b.Interval
 		for _, g := range s.feed.locks {
-			g.sources[s] = struct{}{}
+			g.join(s, b.Interval)
 		}
+		s.interval = b.Interval
 		a.setIntervals(s.feed, now)
 	}
 	before, left := s.past(), s.layout
 	if s.good = b.Origin.Good; s.good {
 		page, values := b.Series[:b.Origin.Page], b.Values[:b.Origin.Page]
-		if left == nil || !slices.Equal(left.ids, page) {
+		turned := left == nil || !slices.Equal(left.ids, page)
+		if turned {
 			a.turnPage(s, b, now)
 		} else {
 			left = nil
@@ -120,11 +131,15 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 			clear(s.last)
 			a.metrics.restarts.Inc()
 		}
-		s.countNew()
 		if s.mayHaveReset(values) {
 			a.metrics.resets.Add(float64(s.resetHistograms(a.table, values)))
 		}
-		s.uptime = b.Origin.Uptime
+		if turned {
+			s.countNew()
+		}
+		if s.partial = b.Origin.Partial; b.Origin.Uptime >= 0 {
+			s.uptime = b.Origin.Uptime
+		}
 		a.metrics.resets.Add(float64(s.count(values)))
 		a.metrics.summed.Add(float64(s.layout.summed))
 	} else {
@@ -159,7 +174,13 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	young := func(b2 *block) bool {
 		return !s.wasYoung && isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
 	}
-	born := s.carry(l, young)
+	switch u := b.Origin.Uptime; {
+	case u >= 0 && u < s.uptime: // another process, which has never had them
+		s.forgetLost(a.table)
+	case s.layout != nil:
+		s.lose(l, a.table, now)
+	}
+	born := s.carry(l, s.partial || b.Origin.Partial, young)
 	a.metrics.births.Add(float64(born))
 	switch {
 	case isFirst && slices.ContainsFunc(f.blocks, young):
@@ -206,7 +227,6 @@ func (a *Aggregates) Forget(id series.SourceID) {
 	if s == nil {
 		return
 	}
-	s.forgetFormer(a.table)
 	if s.feed != nil {
 		s.feed.lock()
 		a.detach(s)
@@ -217,6 +237,12 @@ func (a *Aggregates) Forget(id series.SourceID) {
 	defer a.mu.Unlock()
 	a.leaveFeed(s)
 	a.rememberYoung(s)
+	a.drop(s)
+}
+
+// drop gives up what a source without a feed still holds.
+func (a *Aggregates) drop(s *source) {
+	s.forgetFormer(a.table)
 	a.table.ReleaseTarget(s.target)
 }
 
@@ -239,7 +265,8 @@ func (a *Aggregates) detach(s *source) {
 		s.feed.leave(s.layout, a.table, a.clock().UnixMilli())
 		s.layout, s.last = nil, nil
 	}
+	s.forgetLost(a.table)
 	for _, g := range s.feed.locks {
-		delete(g.sources, s)
+		g.leave(s)
 	}
 }

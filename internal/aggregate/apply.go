@@ -14,15 +14,9 @@ func (a *Aggregates) Apply(blocks []Block) {
 	defer a.changing.Unlock()
 	before := a.blocks
 	a.blocks = a.plan(blocks)
-	for id, s := range a.sources { // changing is locked, so nobody else uses them
-		if slices.Equal(before.byJob[s.job], a.blocks.byJob[s.job]) {
-			continue
-		}
-		a.retire(s)
-		if len(a.blocks.byJob[s.job]) == 0 {
-			s.forgetFormer(a.table)
-			a.table.ReleaseTarget(s.target)
-			delete(a.sources, id)
+	for _, s := range a.sources { // changing is locked, so nobody else uses them
+		if !slices.Equal(before.byJob[s.job], a.blocks.byJob[s.job]) {
+			a.retire(s)
 		}
 	}
 	for _, b := range before.all {
@@ -30,7 +24,7 @@ func (a *Aggregates) Apply(blocks []Block) {
 			a.end(b)
 		}
 	}
-	a.none.Store(len(a.blocks.all) == 0)
+	a.setNone()
 }
 
 // plan returns the list of blocks, with those that stay as they are.
@@ -94,7 +88,7 @@ func (a *Aggregates) keepFormer(s *source) {
 	}
 }
 
-// end takes the aggregates of a block away.
+// end takes the aggregates of a block away. What was counted after the last tick is lost.
 func (a *Aggregates) end(old *block) {
 	now := a.clock().UnixMilli()
 	for _, g := range a.allGroups() {

@@ -24,13 +24,14 @@ type feedKey struct {
 func (a *Aggregates) source(b *series.Batch) *source {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	hasBlock := len(a.blocks.byJob[b.Origin.Job]) > 0
 	if s := a.sources[b.Origin.Source]; s != nil {
-		if s.feed == nil {
+		if s.feed == nil && hasBlock {
 			a.join(s)
 		}
 		return s
 	}
-	if len(a.blocks.byJob[b.Origin.Job]) == 0 || !b.Origin.Good {
+	if !hasBlock || !b.Origin.Good {
 		return nil
 	}
 	s := &source{job: b.Origin.Job, again: b.Origin.Again, uptime: -1}
@@ -48,7 +49,6 @@ func (a *Aggregates) source(b *series.Batch) *source {
 // mu.
 func (a *Aggregates) rememberYoung(s *source) {
 	now := a.clock()
-	maps.DeleteFunc(a.young, func(_ uint64, until time.Time) bool { return !now.Before(until) })
 	if s.uptime < 0 || s.uptime >= s.interval {
 		return
 	}
@@ -56,6 +56,30 @@ func (a *Aggregates) rememberYoung(s *source) {
 		a.young[v.TargetLabels(s.target).Hash()] = now.Add(s.interval + uptimeLag - s.uptime)
 	})
 }
+
+// forgetYoung forgets processes that are not young any more.
+func (a *Aggregates) forgetYoung(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.young, func(_ uint64, until time.Time) bool { return !now.Before(until) })
+}
+
+// dropIfSent drops a source without a block once its series were sent as they are.
+func (a *Aggregates) dropIfSent(b *series.Batch) {
+	if !b.Origin.Good {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s := a.sources[b.Origin.Source]; s != nil {
+		delete(a.sources, b.Origin.Source)
+		a.drop(s)
+	}
+	a.setNone()
+}
+
+// setNone notes whether batches can pass without a look. The caller holds mu, or changing for writing.
+func (a *Aggregates) setNone() { a.none.Store(len(a.blocks.all)+len(a.sources) == 0) }
 
 // join gives a source its feed under the blocks in force. The caller holds mu.
 func (a *Aggregates) join(s *source) {
@@ -95,7 +119,8 @@ func (a *Aggregates) group(l labels.Labels) *group {
 		return g
 	}
 	a.numbers++
-	g := &group{number: a.numbers, target: id, byID: map[slotKey]uint32{}, sources: map[*source]struct{}{}}
+	g := &group{number: a.numbers, target: id, byID: map[slotKey]uint32{}, sources: map[*source]struct{}{},
+		having: map[time.Duration]int{}}
 	a.groups[id] = g
 	return g
 }

@@ -23,10 +23,11 @@ type group struct {
 	free     []uint32 // slots that can be used again
 	bounds   allBounds
 	sources  map[*source]struct{}
-	interval time.Duration // between two ticks: the longest of the sources' intervals
-	next     int64         // the next tick, Unix milliseconds
-	ticked   int64         // the last batch, Unix milliseconds; 0: none
-	gauges   int           // slots that are gauges
+	having   map[time.Duration]int // sources by their intervals
+	interval time.Duration         // between two ticks: that of most sources
+	next     int64                 // the next tick, Unix milliseconds
+	ticked   int64                 // the last batch, Unix milliseconds; 0: none
+	gauges   int                   // slots that are gauges
 }
 
 // slot is one aggregate, with 32 bytes.
@@ -65,8 +66,8 @@ type slotKey struct {
 	block uint8
 }
 
-// largestTotal is the largest integer total to which 1 can be added without an error. A group that has a larger total
-// begins again at 0, which every query takes for a restart.
+// largestTotal is a total above which a float64 soon leaves out single requests. An aggregate that has a larger one
+// begins again at 0, and all of its histogram with it, which every query takes for a restart.
 const largestTotal = 1 << 52
 
 // loseSource counts one source of a slot less.
@@ -117,17 +118,38 @@ func tickAfter(now int64, interval time.Duration) int64 {
 	return now - now%ms + ms
 }
 
-// setInterval makes the longest interval of the sources that of the ticks. It returns true if the next tick is sooner.
-func (g *group) setInterval(now int64) (sooner bool) {
-	longest := time.Duration(0)
-	for s := range g.sources {
-		longest = max(longest, s.interval)
+// join adds a source, or gives one that is there another interval. leave takes it away. After either, setInterval is to
+// be called.
+func (g *group) join(s *source, interval time.Duration) {
+	g.leave(s)
+	g.sources[s] = struct{}{}
+	g.having[interval]++
+}
+
+func (g *group) leave(s *source) {
+	if _, ok := g.sources[s]; !ok {
+		return
 	}
-	if longest == 0 || longest == g.interval {
+	delete(g.sources, s)
+	if g.having[s.interval]--; g.having[s.interval] == 0 {
+		delete(g.having, s.interval)
+	}
+}
+
+// setInterval makes the interval of most sources that of the ticks, so that no single pod whose labels set an interval
+// decides; of equally many the longest. It returns true if the next tick is sooner.
+func (g *group) setInterval(now int64) (sooner bool) {
+	most := time.Duration(0)
+	for interval, n := range g.having {
+		if n > g.having[most] || n == g.having[most] && interval > most {
+			most = interval
+		}
+	}
+	if most == 0 || most == g.interval {
 		return false
 	}
-	g.interval = longest
-	next := tickAfter(max(now, g.ticked), longest)
+	g.interval = most
+	next := tickAfter(max(now, g.ticked), most)
 	sooner = g.next == 0 || next < g.next
 	g.next = next
 	return sooner
@@ -142,7 +164,8 @@ func (g *group) batchAt(b *series.Batch, at int64, blocks *blockList) (freed []s
 	if g.gauges > 0 {
 		g.readGauges()
 	}
-	overflow, tooMany := false, g.idleLimit()
+	tooMany := g.idleLimit(at)
+	var large []uint32
 	for n := range g.slots {
 		s := &g.slots[n]
 		switch {
@@ -158,7 +181,9 @@ func (g *group) batchAt(b *series.Batch, at int64, blocks *blockList) (freed []s
 			s.state = shown
 		case s.kind == counter:
 			b.Add(s.id, s.total)
-			overflow = overflow || s.total >= largestTotal
+			if s.total >= largestTotal {
+				large = append(large, uint32(n))
+			}
 		case !math.IsNaN(s.total):
 			b.Add(s.id, s.total)
 			s.state = shown
@@ -167,9 +192,7 @@ func (g *group) batchAt(b *series.Batch, at int64, blocks *blockList) (freed []s
 			s.state = hidden
 		}
 	}
-	if overflow {
-		g.restart()
-	}
+	g.restart(large)
 	return freed
 }
 
@@ -180,19 +203,22 @@ const (
 	mostIdleShare = 4
 )
 
-// idleLimit returns the Unix second since when an aggregate must have a source, as there are too many without; 0: there
-// are not.
-func (g *group) idleLimit() uint32 {
+// idleLimit returns the Unix second since when an aggregate must have a source at a tick, as there are too many
+// without; 0: there are not. An aggregate whose last total no tick has written stays.
+func (g *group) idleLimit(at int64) uint32 {
 	if len(g.byID) <= mostIdle {
 		return 0
 	}
 	var since []uint32
+	idle, newest := 0, uint32((at-g.interval.Milliseconds())/1000)
 	for n := range g.slots {
 		if s := &g.slots[n]; s.id != 0 && s.sources == 0 {
-			since = append(since, s.idle)
+			if idle++; s.idle < newest {
+				since = append(since, s.idle)
+			}
 		}
 	}
-	over := len(since) - max(mostIdle, mostIdleShare*(len(g.byID)-len(since)))
+	over := min(idle-max(mostIdle, mostIdleShare*(len(g.byID)-idle)), len(since))
 	if over <= 0 {
 		return 0
 	}
@@ -200,11 +226,17 @@ func (g *group) idleLimit() uint32 {
 	return since[over-1]
 }
 
-// restart lets all totals begin again at 0, those of a histogram at once.
-func (g *group) restart() {
-	for n := range g.slots {
-		if s := &g.slots[n]; s.kind == counter && s.state == shown {
-			s.total = 0
+// restart lets the totals of slots that were just written begin again at 0, and all those of their histograms.
+func (g *group) restart(large []uint32) {
+	for _, n := range large {
+		s := &g.slots[n]
+		if s.total = 0; s.bounds == 0 {
+			continue
+		}
+		for m := range g.slots {
+			if other := &g.slots[m]; other.bounds == s.bounds && other.state == shown {
+				other.total = 0
+			}
 		}
 	}
 }

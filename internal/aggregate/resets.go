@@ -17,19 +17,27 @@ import (
 //	le="+Inf" 300   then 200
 //
 // Line by line, the first bucket would have grown by 10 and the last by 200, and 60 requests would be missing in the
-// first. So all lines of the histogram count from 0. A histogram has also begun again if a bucket has grown by more
-// than the next one, which counts the same requests and more.
+// first. So if a bucket or the count falls, all lines of the histogram count from 0.
+//
+// If none has fallen, but a bucket has grown by more than the next one, which counts the same requests and more, the
+// histogram may have begun again, or its page is not exact: it rounds, or is written while requests are counted. Then
+// the bucket counts no more than the next one. To count from 0 would add all that an exact histogram has ever had.
 
-// mayHaveReset reports whether a line of the page may have begun again at 0. It is quick, and is true too often rather
-// than too rarely. The layout is that of the page.
+// mayHaveReset reports whether a line of the page may have begun again at 0, or have grown by too much. It is quick,
+// and is true too often rather than too rarely. The layout is that of the page.
 func (s *source) mayHaveReset(values []float64) bool {
 	k, below := 0, math.Inf(-1) // below: what the bucket below has grown by
 	for i, ref := range s.layout.refs {
 		if ref == 0 {
 			continue
 		}
-		grown := values[i] - s.last[k]
+		last := s.last[k]
+		grown := values[i] - last
 		k++
+		if last == isNew {
+			below = math.Inf(-1)
+			continue
+		}
 		if (grown < 0 || grown < below) && s.feed.slot(ref).kind == counter {
 			return true
 		}
@@ -50,20 +58,37 @@ type histogramRow struct {
 }
 
 // resetHistograms sets last to 0 for all lines of the histograms that have begun again. It returns how many lines that
-// are. The layout is that of the page.
+// are. It also makes last of buckets that have grown by too much so large that they have not. The layout is that of the
+// page.
 func (s *source) resetHistograms(table *series.Table, values []float64) (n int) {
 	for rows := range chunksOf(s.histogramRows(table)) {
-		if !s.hasReset(rows, values) {
-			continue
-		}
-		for _, r := range rows {
-			if s.last[r.place] > 0 {
-				s.last[r.place] = 0
-				n++
+		switch {
+		case slices.ContainsFunc(rows, func(r histogramRow) bool { return s.last[r.place] == isNew }):
+		case s.hasReset(rows, values):
+			for _, r := range rows {
+				if s.last[r.place] > 0 {
+					s.last[r.place] = 0
+					n++
+				}
 			}
+		default:
+			s.limitGrowth(rows, values)
 		}
 	}
 	return n
+}
+
+// limitGrowth lets no bucket of a histogram grow by more than the next one.
+func (s *source) limitGrowth(rows []histogramRow, values []float64) {
+	above := math.Inf(1)
+	for _, r := range slices.Backward(rows) {
+		v, last := values[r.row], &s.last[r.place]
+		if math.IsNaN(r.le) || !isCounted(v) || math.IsNaN(*last) {
+			continue
+		}
+		above = min(above, v-*last)
+		*last = v - above
+	}
 }
 
 // histogramRows returns the lines of all histograms that are summed, those of a histogram together, by le.
@@ -107,26 +132,12 @@ func chunksOf(rows []histogramRow) func(yield func([]histogramRow) bool) {
 	}
 }
 
-// hasReset reports whether a histogram has begun again at 0.
+// hasReset reports whether a bucket or the count of a histogram has fallen.
 func (s *source) hasReset(rows []histogramRow, values []float64) bool {
-	below := math.Inf(-1)
-	for _, r := range rows {
+	return slices.ContainsFunc(rows, func(r histogramRow) bool {
 		v, last := values[r.row], s.last[r.place]
-		if r.isSum || !isCounted(v) || math.IsNaN(last) {
-			continue
-		}
-		if v < last {
-			return true
-		}
-		if math.IsNaN(r.le) {
-			continue
-		}
-		if v-last < below {
-			return true
-		}
-		below = v - last
-	}
-	return false
+		return !r.isSum && isCounted(v) && v < last
+	})
 }
 
 // parsedBounds are the values of le, by their text.

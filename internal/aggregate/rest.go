@@ -45,7 +45,7 @@ func (s *source) rest(to, b *series.Batch, before past) {
 	}
 	page := b.Origin.Page
 	for i := range page {
-		if s.isSent(s.layout.refs[i]) {
+		if s.isSentRow(i) {
 			rows.set(i, to.Add(b.Series[i], b.Values[i]))
 		} else {
 			rows.drop(i)
@@ -55,7 +55,7 @@ func (s *source) rest(to, b *series.Batch, before past) {
 	find := finder{ids: before.ids}
 	if b.Origin.Good && !before.marked {
 		for i, id := range b.Series[:page] {
-			if !s.isSent(s.layout.refs[i]) && before.sent(&find, id) {
+			if !s.isSentRow(i) && before.sent(&find, id) {
 				to.Add(id, staleMarker())
 			}
 		}
@@ -69,6 +69,10 @@ func (s *source) rest(to, b *series.Batch, before past) {
 	}
 	rows.move(to, b)
 }
+
+// isSentRow reports whether the sample of a row of the present page is sent as it is: if no block sums series of the
+// job any more, all are.
+func (s *source) isSentRow(row int) bool { return s.feed == nil || s.isSent(s.layout.refs[row]) }
 
 // isSent reports whether a sample is sent as it is.
 func (s *source) isSent(ref slotRef) bool { return ref == 0 || s.feed.blocks[ref.group()-1].KeepRaw }

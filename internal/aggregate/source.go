@@ -24,6 +24,9 @@ type source struct {
 	uptime   time.Duration
 	interval time.Duration
 	was      *former // the last good page under the blocks before; nil: there was none
+	lost     *former // series that vanished when much of a page did, see lose; nil: none
+	lostTill time.Time
+	partial  bool // the last good page lacked lines, see series.Origin
 }
 
 // former is a page under blocks that are not in force any more, or with which the next page cannot be compared. It
@@ -41,13 +44,16 @@ func (s *source) former() *former {
 		return s.was
 	}
 	l := s.layout
-	f := &former{l.ids, make([]*block, len(l.ids)), make([]float64, len(l.ids)), s.feed.blocks}
+	f := &former{slices.Clone(l.ids), make([]*block, len(l.ids)), make([]float64, len(l.ids)), s.feed.blocks}
 	k := 0
 	for i, ref := range l.refs {
 		if ref != 0 {
 			f.blocks[i], f.last[i] = s.feed.blocks[ref.group()-1], s.last[k]
 			k++
 		}
+	}
+	if s.lost != nil {
+		f.addAll(s.lost)
 	}
 	return f
 }
@@ -76,8 +82,9 @@ const isNew = -1
 // young says of a block whether the process has started after it came into force, and within the last interval.
 //
 // last then has the value of each series on the page before, or isNew. If there was no page before, or the series was
-// not summed then, it has NaN, so that count takes the present value as the first; 0 if the process is young.
-func (s *source) carry(to *layout, young func(*block) bool) (born int) {
+// not summed then, or the page before was partial, it has NaN, so that count takes the present value as the first; 0 if
+// the process is young.
+func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born int) {
 	last := make([]float64, 0, to.summed)
 	find, places := finder{}, []int32(nil)
 	switch {
@@ -86,12 +93,19 @@ func (s *source) carry(to *layout, young func(*block) bool) (born int) {
 	case s.was != nil:
 		find.ids = s.was.ids
 	}
+	findLost := finder{}
+	if s.lost != nil {
+		findLost.ids = s.lost.ids
+	}
 	for i, ref := range to.refs {
 		if ref == 0 {
 			continue
 		}
 		v, b := math.NaN(), s.feed.blocks[ref.group()-1]
 		switch n := find.row(to.ids[i]); {
+		case s.layout != nil && n < 0 && findLost.row(to.ids[i]) >= 0:
+			v = s.lost.take(findLost.next-1, b)
+		case s.layout != nil && n < 0 && (partial || s.feed.slot(ref).kind != counter):
 		case s.layout != nil && n < 0:
 			v = isNew
 		case s.layout != nil:
@@ -122,6 +136,71 @@ func (f *former) lastOf(n int, b *block) float64 {
 	default:
 		return math.NaN()
 	}
+}
+
+// Much of a page can be missing although the scrape is good: Istio's agent merges the pages of the Envoy and of the
+// application, and leaves out those that it cannot read. If at least half of the series that are summed vanish at once,
+// their last values are kept for lostFor. If a series returns, it counts from there, not from 0.
+const (
+	lostShare = 0.5
+	lostFor   = 15 * time.Minute
+	mostLost  = 20_000 // or twice as many as the page before had; then only those that vanished last are kept
+)
+
+// lose keeps what is known of the series that are not in to, the layout of the present page, if they are many. It is
+// called before carry.
+func (s *source) lose(to *layout, table *series.Table, now time.Time) {
+	find, gone := finder{ids: to.ids}, &former{}
+	k := 0
+	for i, ref := range s.layout.refs {
+		if ref == 0 {
+			continue
+		}
+		if find.row(s.layout.ids[i]) < 0 {
+			gone.add(s.layout.ids[i], s.feed.blocks[ref.group()-1], s.last[k])
+		}
+		k++
+	}
+	if len(gone.ids) == 0 || float64(len(gone.ids)) < lostShare*float64(s.layout.summed) {
+		return
+	}
+	if s.lost != nil && len(s.lost.ids) <= max(mostLost, 2*s.layout.summed) {
+		gone.addAll(s.lost)
+	}
+	table.Retain(slices.Values(gone.ids))
+	s.forgetLost(table)
+	s.lost, s.lostTill = gone, now.Add(lostFor)
+}
+
+// forgetLost gives up the series that vanished.
+func (s *source) forgetLost(table *series.Table) {
+	if s.lost != nil {
+		table.Release(slices.Values(s.lost.ids))
+		s.lost = nil
+	}
+}
+
+// add adds a series.
+func (f *former) add(id series.ID, b *block, last float64) {
+	f.ids, f.blocks, f.last = append(f.ids, id), append(f.blocks, b), append(f.last, last)
+}
+
+// addAll adds the series of another page that were summed.
+func (f *former) addAll(other *former) {
+	for i, id := range other.ids {
+		if b := other.blocks[i]; b != nil {
+			f.add(id, b, other.last[i])
+		}
+	}
+}
+
+// take returns what source.last is to have of a lost series that is back under a block. It is not lost any more.
+func (f *former) take(row int, b *block) float64 {
+	was := f.blocks[row]
+	if f.blocks[row] = nil; was != b {
+		return isNew
+	}
+	return f.last[row]
 }
 
 // countNew says from which value series that are new on the page are counted: from 0, or from their present values if
@@ -196,14 +275,22 @@ func (s *source) count(values []float64) (fell int) {
 		case !isCounted(v):
 			continue // as if the page had not shown it
 		case grown >= 0:
-			slot.total += grown
+			slot.total += counted(grown)
 		case v < *last: // it began again at 0
-			slot.total += v
+			slot.total += counted(v)
 			fell++
 		}
 		*last = v
 	}
 	return fell
+}
+
+// counted returns what is added to a total: nothing of a value that is larger than a total may become.
+func counted(v float64) float64 {
+	if v > largestTotal {
+		return 0
+	}
+	return v
 }
 
 // isCounted reports whether v can be the value of a counter: it is not negative, infinite or NaN.

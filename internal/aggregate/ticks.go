@@ -34,9 +34,12 @@ func (a *Aggregates) Run(ctx context.Context) error {
 func (a *Aggregates) tickAll(now time.Time) (wait time.Duration, any bool) {
 	a.changing.RLock()
 	defer a.changing.RUnlock()
+	a.forgetYoung(now)
+	behind := time.Duration(0)
 	for _, g := range a.allGroups() {
 		g.mu.Lock()
 		a.tickIfDue(g, now)
+		behind = max(behind, time.UnixMilli(g.ticked).Sub(now))
 		untilNext, isEmpty := time.UnixMilli(g.next).Sub(now), len(g.byID) == 0
 		untilNext = min(untilNext, g.interval)
 		hasTicks := g.interval > 0
@@ -48,7 +51,25 @@ func (a *Aggregates) tickAll(now time.Time) (wait time.Duration, any bool) {
 			wait, any = untilNext, true
 		}
 	}
+	a.tellBehind(behind)
 	return max(wait, time.Millisecond), any
+}
+
+// minBehind is how far the clock must have been set back to be told.
+const minBehind = time.Minute
+
+// tellBehind logs that the clock was set back behind the last tick, and when it has passed that again.
+func (a *Aggregates) tellBehind(by time.Duration) {
+	isBehind := by >= minBehind
+	if isBehind == a.toldBehind {
+		return
+	}
+	if a.toldBehind = isBehind; isBehind {
+		a.log.Warn("the clock was set back; aggregates are written again when it has passed their last tick, since "+
+			"receivers refuse older samples", zap.Duration("in", by.Round(time.Second)))
+	} else {
+		a.log.Info("aggregates are written again")
+	}
 }
 
 // tickIfDue writes the aggregates of a group if a tick is due. If several ticks have passed, it writes the last one.

@@ -220,6 +220,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	shown := l.shownBeforeFailure(read, err)
 	restarted := l.traits.note(b, err == nil)
 	origin := l.origin(b, err == nil)
+	origin.Partial = err == nil && r.counts.OutOfOrder+r.counts.OutOfBounds > 0
 	l.finishBatch(b, r.counts, took, r.size.reported, shown, err)
 	b.Origin = origin
 	if appendErr := l.env.sink.Append(b); appendErr != nil {

@@ -47,6 +47,9 @@ type Origin struct {
 	Page int
 	// Good: the scrape succeeded, so a series that is not in Series[:Page] was not on the page.
 	Good bool
+	// Partial: the scrape succeeded, but samples of the page were left out, since their own timestamps are too old or
+	// too far ahead. Their series seem to have vanished.
+	Partial bool
 	// Again: the batch before was of a good page of the same target.
 	Again bool
 	// Gap: the pages before were of a target with the same labels, but this page cannot be compared with them: it is
