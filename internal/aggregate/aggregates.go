@@ -122,13 +122,15 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 	if s.good = b.Origin.Good; s.good {
 		page, values := b.Series[:b.Origin.Page], b.Values[:b.Origin.Page]
 		turned := left == nil || !slices.Equal(left.ids, page)
+		var back []int
 		if turned {
-			a.turnPage(s, b, now)
+			back = a.turnPage(s, b, now)
 		} else {
 			left = nil
 		}
-		if s.restarted(values, b.Origin.Uptime) {
+		if s.restarted(values, b.Origin.Uptime, back) {
 			clear(s.last)
+			s.forgetLost(a.table)
 			a.metrics.restarts.Inc()
 		}
 		if s.mayHaveReset(values) {
@@ -154,8 +156,9 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 	}
 }
 
-// turnPage gives a source the layout of a page that is not like the one before.
-func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
+// turnPage gives a source the layout of a page that is not like the one before. It returns the places in source.last of
+// series that were lost, and are back.
+func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) []int {
 	f, page := s.feed, b.Series[:b.Origin.Page]
 	hash := hashOf(page)
 	l := f.find(page, hash)
@@ -180,7 +183,7 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	case s.layout != nil:
 		s.lose(l, a.table, now)
 	}
-	born := s.carry(l, s.partial || b.Origin.Partial, young)
+	born, back := s.carry(l, s.partial || b.Origin.Partial, young)
 	a.metrics.births.Add(float64(born))
 	switch {
 	case isFirst && slices.ContainsFunc(f.blocks, young):
@@ -188,6 +191,7 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	case isFirst:
 		a.metrics.firstPages.Inc()
 	}
+	return back
 }
 
 // tellBounds logs histograms whose bounds differ from those of other pages.

@@ -280,6 +280,9 @@ func (s *simSource) take(p *simPage) {
 		}
 	}
 	s.count(p, hadGap)
+	if !hadGap {
+		p.follow(s.last)
+	}
 	s.last, s.tg.evicted, s.isOut = p, false, false
 	a.recount()
 }

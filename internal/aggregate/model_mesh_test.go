@@ -233,7 +233,8 @@ type simPage struct {
 	process  *process
 	uptime   time.Duration
 	rows     []simRow
-	versions [2]int // of the agent's blocks when it was handed over; 0: there was none
+	vanished map[string]float64 // by key, see follow
+	versions [2]int             // of the agent's blocks when it was handed over; 0: there was none
 }
 
 type simRow struct {

@@ -1,6 +1,8 @@
 package aggregate
 
 import (
+	"maps"
+	"strings"
 	"time"
 )
 
@@ -71,7 +73,8 @@ type simBounds struct{ least, most float64 }
 // what has really happened:
 //
 //	the lines lived on           what was added
-//	new lines                    all of them, or nothing if the block leaves out births
+//	new lines                    all of them, or nothing if the block leaves out births. Less if they were on an earlier
+//	                             page, and vanished with half of it
 //	the lines began again at 0   all of them. If they have grown past what they had, that is not seen
 //	the first page               nothing, except of a process that nobody can have seen before. The first page under a
 //	                             changed block is one, too
@@ -85,8 +88,11 @@ func (t *truth) increase(before, now *simPage, r *simRow, skipsBirths bool) simB
 		return simBounds{}
 	}
 	last := before.row(r.key)
+	_, vanished := before.vanished[r.key]
 	isRestart := before.process != now.process && before.looksLikeRestart(now)
 	switch {
+	case last == nil && vanished && !isRestart:
+		return simBounds{0, r.value} // as if the page before had only left them out
 	case last == nil && skipsBirths && !isRestart && before.looksLikeRestart(now):
 		return simBounds{0, r.value} // all of it has happened since, but it is a birth
 	case last == nil && skipsBirths && !isRestart:
@@ -94,9 +100,53 @@ func (t *truth) increase(before, now *simPage, r *simRow, skipsBirths bool) simB
 	case last == nil, last.life != r.life && (isRestart || r.value < last.value):
 		return simBounds{r.value, r.value}
 	case last.life != r.life:
-		return simBounds{r.value - last.value, r.value}
+		return simBounds{before.leastGrowth(now, r), r.value}
 	default:
 		return simBounds{r.value - last.value, r.value - last.value}
+	}
+}
+
+// leastGrowth returns by how much a line seems to have grown at least, if it is not seen that it began again at 0. A
+// bucket counts no more than those above it.
+func (p *simPage) leastGrowth(now *simPage, r *simRow) float64 {
+	least := r.value - p.row(r.key).value
+	if !strings.HasSuffix(r.name, "_bucket") {
+		return least
+	}
+	for i := range now.rows {
+		other := &now.rows[i]
+		if other.life == r.life && other.name == r.name && other.value >= r.value {
+			least = min(least, other.value-p.row(other.key).value)
+		}
+	}
+	return max(0, least)
+}
+
+// follow notes which lines have vanished together with at least half of the page. A page may leave out a part without an
+// error, so their values are remembered, unless the uptime shows another process.
+func (p *simPage) follow(before *simPage) {
+	if before == nil || p.uptime < before.uptime {
+		return
+	}
+	gone, summed := map[string]float64{}, 0
+	for _, r := range before.rows {
+		if before.versions[r.block] == 0 {
+			continue
+		}
+		summed++
+		if p.row(r.key) == nil {
+			gone[r.key] = r.value
+		}
+	}
+	p.vanished = maps.Clone(before.vanished)
+	for _, r := range p.rows {
+		delete(p.vanished, r.key)
+	}
+	if len(gone)*2 >= summed && len(gone) > 0 {
+		if p.vanished == nil {
+			p.vanished = map[string]float64{}
+		}
+		maps.Copy(p.vanished, gone)
 	}
 }
 

@@ -49,8 +49,8 @@ func mutants() []mutant {
 		{"all of a page is counted after a failed scrape", []edit{
 			{"aggregates.go", "if s.good = b.Origin.Good; s.good {",
 				"was := s.good\n\tif s.good = b.Origin.Good; s.good {"},
-			{"aggregates.go", "if s.restarted(values, b.Origin.Uptime) {",
-				"if s.restarted(values, b.Origin.Uptime) || !was && before.ids != nil {"},
+			{"aggregates.go", "if s.restarted(values, b.Origin.Uptime, back) {",
+				"if s.restarted(values, b.Origin.Uptime, back) || !was && before.ids != nil {"},
 		}},
 		{"totals are loaded after a restart", []edit{
 			{"learn.go", "if !added {\n\t\t\tl.table.Release", `if added {

@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -284,5 +285,29 @@ func TestPodThatIsLostAndFoundAgain(t *testing.T) {
 		}
 		b.next++
 		a.source, a.live, a.again = b.next, nil, false
+	}
+}
+
+// TestLinesThatComeBackShowNoRestart: a process without uptime on its page has restarted, and its page lacks most lines.
+// When they are back, most of them have less than before the restart. The others go on.
+func TestLinesThatComeBackShowNoRestart(t *testing.T) {
+	for name, second := range map[string]float64{"the restart is seen": 1, "the restart is not seen": 101} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, istio())
+			a := b.target("a")
+			var before, after []line
+			for i := range 20 {
+				code := fmt.Sprint("code=", 400+i)
+				before = append(before, line{"istio_requests_total", code, model.MetricTypeCounter, 100})
+				after = append(after, line{"istio_requests_total", code, model.MetricTypeCounter, 2})
+			}
+			for i, lines := range [][]line{before, nil, after} {
+				b.now = b.now.Add(time.Second)
+				a.scrape(append(lines, requests([]float64{100, second, second + 8}[i]))...)
+				b.wait(9 * time.Second)
+			}
+			b.want(total, "10:0 20:1 30:9")
+			b.want(aggregate("istio_requests_total", "code", "400"), "10:0 20:0 30:2")
+		})
 	}
 }

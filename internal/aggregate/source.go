@@ -36,6 +36,7 @@ type former struct {
 	blocks []*block  // by row; nil: the series was not summed
 	last   []float64 // by row; of series that were summed
 	all    []*block  // that were in force for the job
+	page   int       // how many rows were on the page; those behind them were lost before, see lose
 }
 
 // former returns what is to be known of the last good page once other blocks are in force.
@@ -44,7 +45,7 @@ func (s *source) former() *former {
 		return s.was
 	}
 	l := s.layout
-	f := &former{slices.Clone(l.ids), make([]*block, len(l.ids)), make([]float64, len(l.ids)), s.feed.blocks}
+	f := &former{slices.Clone(l.ids), make([]*block, len(l.ids)), make([]float64, len(l.ids)), s.feed.blocks, len(l.ids)}
 	k := 0
 	for i, ref := range l.refs {
 		if ref != 0 {
@@ -81,10 +82,12 @@ const isNew = -1
 // carry gives the source the layout of the present page. It returns how many series that are summed are new on it.
 // young says of a block whether the process has started after it came into force, and within the last interval.
 //
+// It also returns the places in last of series that were lost, and are back, in order.
+//
 // last then has the value of each series on the page before, or isNew. If there was no page before, or the series was
 // not summed then, or the page before was partial, it has NaN, so that count takes the present value as the first; 0 if
 // the process is young.
-func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born int) {
+func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born int, back []int) {
 	last := make([]float64, 0, to.summed)
 	find, places := finder{}, []int32(nil)
 	switch {
@@ -104,7 +107,7 @@ func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born 
 		v, b := math.NaN(), s.feed.blocks[ref.group()-1]
 		switch n := find.row(to.ids[i]); {
 		case s.layout != nil && n < 0 && findLost.row(to.ids[i]) >= 0:
-			v = s.lost.take(findLost.next-1, b)
+			v, back = s.lost.take(findLost.next-1, b), append(back, len(last))
 		case s.layout != nil && n < 0 && (partial || s.feed.slot(ref).kind != counter):
 		case s.layout != nil && n < 0:
 			v = isNew
@@ -113,7 +116,9 @@ func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born 
 				v = s.last[k]
 			}
 		case s.was != nil:
-			v = s.was.lastOf(n, b)
+			if v = s.was.lastOf(n, b); n >= s.was.page {
+				back = append(back, len(last))
+			}
 		case young(b):
 			v = 0
 		}
@@ -123,7 +128,7 @@ func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born 
 		last = append(last, v)
 	}
 	s.layout, s.last = to, last
-	return born
+	return born, back
 }
 
 // lastOf returns what source.last is to have of a series under a block. n is its row; -1: it has none.
@@ -230,7 +235,8 @@ const (
 )
 
 // restarted reports whether the page is that of another process than the page before. The layout is that of the page.
-func (s *source) restarted(values []float64, uptime time.Duration) bool {
+// back are the places of series that the page before did not have: they say nothing of what has happened since.
+func (s *source) restarted(values []float64, uptime time.Duration, back []int) bool {
 	share := restartShareUnknown
 	if uptime >= 0 && s.uptime >= 0 {
 		if uptime >= s.uptime {
@@ -243,7 +249,9 @@ func (s *source) restarted(values []float64, uptime time.Duration) bool {
 		if ref == 0 {
 			continue
 		}
-		if last := s.last[k]; last > 0 && s.feed.slot(ref).kind == counter {
+		if len(back) > 0 && back[0] == k {
+			back = back[1:]
+		} else if last := s.last[k]; last > 0 && s.feed.slot(ref).kind == counter {
 			had++
 			if v := values[i]; v < last && isCounted(v) {
 				fell++
