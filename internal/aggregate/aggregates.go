@@ -121,6 +121,9 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 	before, left := s.past(), s.layout
 	if s.good = b.Origin.Good; s.good {
 		page, values := b.Series[:b.Origin.Page], b.Values[:b.Origin.Page]
+		if isFallen(b.Origin.Uptime, s.uptime) { // another process, which has never had them
+			s.forgetLost(a.table)
+		}
 		turned := left == nil || !slices.Equal(left.ids, page)
 		var back []int
 		if turned {
@@ -177,10 +180,7 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) []int {
 	young := func(b2 *block) bool {
 		return !s.wasYoung && isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
 	}
-	switch u := b.Origin.Uptime; {
-	case u >= 0 && u < s.uptime: // another process, which has never had them
-		s.forgetLost(a.table)
-	case s.layout != nil:
+	if s.layout != nil && !isFallen(b.Origin.Uptime, s.uptime) {
 		s.lose(l, a.table, now)
 	}
 	born, back := s.carry(l, s.partial || b.Origin.Partial, young)

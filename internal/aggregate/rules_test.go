@@ -311,3 +311,26 @@ func TestLinesThatComeBackShowNoRestart(t *testing.T) {
 		})
 	}
 }
+
+// TestAnotherProcessHasLostNothing: its page has the lines of the page before, on which others were missing. When those
+// are back, they count from 0.
+func TestAnotherProcessHasLostNothing(t *testing.T) {
+	other := func(v float64) line { return line{"istio_requests_total", "code=500", model.MetricTypeCounter, v} }
+	b := newBed(t, istio())
+	a := b.target("a")
+	for _, page := range []struct {
+		uptime time.Duration
+		lines  []line
+	}{
+		{50 * time.Second, []line{requests(1), other(10)}},
+		{60 * time.Second, []line{requests(2)}},
+		{5 * time.Second, []line{requests(3)}},
+		{15 * time.Second, []line{requests(4), other(20)}},
+	} {
+		b.now = b.now.Add(time.Second)
+		a.uptime = page.uptime
+		a.scrape(page.lines...)
+		b.wait(9 * time.Second)
+	}
+	b.want(aggregate("istio_requests_total", "code", "500"), "10:0 20:0 30:0 40:20")
+}

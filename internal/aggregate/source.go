@@ -262,6 +262,9 @@ func (s *source) restarted(values []float64, uptime time.Duration, back []int) b
 	return had > 0 && float64(fell) >= share*float64(had)
 }
 
+// isFallen reports whether the uptime of a page is less than that of an earlier page. A negative one is not known.
+func isFallen(uptime, before time.Duration) bool { return uptime >= 0 && uptime < before }
+
 // count adds what the series of a good page have grown by to the totals of their aggregates. The layout is that of the
 // page. It returns how many series fell.
 //
