@@ -171,11 +171,11 @@ func (a *simAgent) change(n int, b simBlock) {
 	a.blocks[n] = b
 }
 
-// stepClock sets the clock. It does nothing between a change of the blocks and the next good pages, when aggregates
-// have no source: an hour later by the clock they would be idle, and end.
+// stepClock sets the clock. It does nothing between a change of the blocks and the next good pages, and while most of a
+// page is missing, when aggregates have no source: an hour later by the clock they would be idle, and end.
 func (a *simAgent) stepClock() {
 	for s := range a.sources {
-		if s.isOut {
+		if s.isOut || s.last != nil && s.last.isPart {
 			return
 		}
 	}
@@ -224,6 +224,7 @@ func (tg *simTarget) joinAgent(a *simAgent, after time.Time) {
 
 func (a *simAgent) newSource(tg *simTarget, due time.Time) *simSource {
 	a.ids++
+	tg.missing = 0
 	s := &simSource{tg: tg, agent: a, id: a.ids, target: a.table.AddTarget(tg.labels()), due: due}
 	a.sources[s] = true
 	a.w.plan(due, s.scrape)
@@ -257,6 +258,13 @@ func (s *simSource) scrape() {
 func (s *simSource) take(p *simPage) {
 	if s.ended {
 		return
+	}
+	if p.isPart && (s.last == nil || s.hasGap || s.isOut) {
+		s.fail() // what is missing would be new on the next page
+		return
+	}
+	if p.known = p.uptime; p.uptime < 0 && s.last != nil {
+		p.known = s.last.known
 	}
 	a := s.agent
 	for n, b := range a.blocks {
@@ -410,6 +418,7 @@ func (s *simSource) successor() *simSource {
 	a := s.agent
 	next := *s
 	next.hasGap = s.hasGap || s.last != nil
+	s.tg.missing = 0
 	s.ended = true
 	delete(a.sources, s)
 	a.sources[&next] = true

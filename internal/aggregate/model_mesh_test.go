@@ -118,6 +118,7 @@ type simTarget struct {
 	hasUptime  bool // on its pages
 	setsClock  bool // the clock of its node is set; such a target evicts nothing
 	evicted    bool // since its last good page
+	missing    int  // so many more pages lack the lines of block 0, which are most, and the uptime
 	isReversed bool // its pages have their families in another order
 
 	agent *simAgent
@@ -157,6 +158,23 @@ func (tg *simTarget) evict() {
 	if tg.w.chance(60) {
 		tg.happen(tg.w.chance(40))
 	}
+}
+
+// loseLines lets some pages lack most of their lines: Istio's agent leaves out the Envoy's page if it cannot read it, and
+// serves the rest. Not of a target whose clock is set: an uptime that falls meanwhile shows another process.
+func (tg *simTarget) loseLines() {
+	lines := [2]int{}
+	for n, f := range families() {
+		if tg.process.stats[n].life != 0 {
+			lines[f.block] += len(f.lines())
+		}
+	}
+	if last := tg.feed.last; last == nil || tg.feed.hasGap || tg.evicted || tg.setsClock ||
+		lines[0] < lines[1] {
+		return
+	}
+	tg.missing = 1 + tg.w.random.IntN(3)
+	tg.w.note("%s: most lines are missing", tg.pod)
 }
 
 // stepNodeClock sets the clock of the node back. Envoy computes its uptime from it. It never looks as if it had just
@@ -232,9 +250,11 @@ func (tg *simTarget) uptime() time.Duration {
 type simPage struct {
 	process  *process
 	uptime   time.Duration
+	known    time.Duration // the uptime of the last page that had one
+	isPart   bool          // most lines are missing
 	rows     []simRow
-	vanished map[string]float64 // by key, see follow
-	versions [2]int             // of the agent's blocks when it was handed over; 0: there was none
+	vanished map[string]simRow // by key, see follow
+	versions [2]int            // of the agent's blocks when it was handed over; 0: there was none
 }
 
 type simRow struct {
@@ -248,13 +268,18 @@ type simRow struct {
 func (tg *simTarget) page() *simPage {
 	tg.happen(false)
 	p := &simPage{process: tg.process, uptime: tg.uptime()}
+	isMissing := tg.missing > 0
+	if isMissing {
+		tg.missing--
+		p.uptime, p.isPart = -1, true
+	}
 	all := families()
 	for n := range all {
 		if tg.isReversed {
 			n = len(all) - 1 - n
 		}
 		f, s := all[n], tg.process.stats[n]
-		if s.life == 0 {
+		if s.life == 0 || isMissing && f.block == 0 {
 			continue
 		}
 		for i, l := range f.lines() {

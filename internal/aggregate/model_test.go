@@ -221,6 +221,7 @@ func steps() []simStep {
 	return []simStep{
 		{"restart", 12, of((*simTarget).restart)},
 		{"eviction", 12, of((*simTarget).evict)},
+		{"lines missing", 4, of((*simTarget).loseLines)},
 		{"node clock", 3, of((*simTarget).stepNodeClock)},
 		{"new pod", 8, func(w *world) {
 			if len(w.targets) < 6 {

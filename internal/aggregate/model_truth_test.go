@@ -88,9 +88,11 @@ func (t *truth) increase(before, now *simPage, r *simRow, skipsBirths bool) simB
 		return simBounds{}
 	}
 	last := before.row(r.key)
-	_, vanished := before.vanished[r.key]
+	old, vanished := before.vanished[r.key]
 	isRestart := before.process != now.process && before.looksLikeRestart(now)
 	switch {
+	case last == nil && vanished && old.life == r.life:
+		return simBounds{r.value - old.value, r.value - old.value}
 	case last == nil && vanished && !isRestart:
 		return simBounds{0, r.value} // as if the page before had only left them out
 	case last == nil && skipsBirths && !isRestart && before.looksLikeRestart(now):
@@ -125,17 +127,17 @@ func (p *simPage) leastGrowth(now *simPage, r *simRow) float64 {
 // follow notes which lines have vanished together with at least half of the page. A page may leave out a part without an
 // error, so their values are remembered, unless the uptime shows another process.
 func (p *simPage) follow(before *simPage) {
-	if before == nil || p.uptime < before.uptime {
+	if before == nil || p.uptime >= 0 && p.uptime < before.known {
 		return
 	}
-	gone, summed := map[string]float64{}, 0
+	gone, summed := map[string]simRow{}, 0
 	for _, r := range before.rows {
 		if before.versions[r.block] == 0 {
 			continue
 		}
 		summed++
 		if p.row(r.key) == nil {
-			gone[r.key] = r.value
+			gone[r.key] = r
 		}
 	}
 	p.vanished = maps.Clone(before.vanished)
@@ -144,7 +146,7 @@ func (p *simPage) follow(before *simPage) {
 	}
 	if len(gone)*2 >= summed && len(gone) > 0 {
 		if p.vanished == nil {
-			p.vanished = map[string]float64{}
+			p.vanished = map[string]simRow{}
 		}
 		maps.Copy(p.vanished, gone)
 	}
@@ -159,8 +161,8 @@ func (p *simPage) knows(now *simPage, block int) bool {
 // lines are, or nine tenths are and there is no uptime.
 func (p *simPage) looksLikeRestart(now *simPage) bool {
 	share := 0.9
-	if now.uptime >= 0 {
-		if share = 0.5; now.uptime >= p.uptime {
+	if now.uptime >= 0 && p.known >= 0 {
+		if share = 0.5; now.uptime >= p.known {
 			return false
 		}
 	}

@@ -101,8 +101,12 @@ type slotState uint8`},
 			"min(2*interval, inForce)", "inForce"),
 		one("a young process is counted again when its pod is found again", "feeds.go",
 			"s.wasYoung = a.clock().Before(a.young[target.Hash()])", ""),
-		one("a fall is taken for nothing", "source.go", "slot.total += v\n", "slot.total += 0\n"),
-		one("a fall is counted as it is", "source.go", "slot.total += v\n", "slot.total += grown\n"),
+		one("lines that are back are taken for a restart", "source.go",
+			"if len(back) > 0 && back[0] == k {", "if false {"),
+		one("lines that vanished with most of a page are new when they are back", "aggregates.go",
+			"if s.layout != nil && !isFallen(b.Origin.Uptime, s.uptime) {", "if false {"),
+		one("a fall is taken for nothing", "source.go", "slot.total += counted(v)\n", "slot.total += 0\n"),
+		one("a fall is counted as it is", "source.go", "slot.total += counted(v)\n", "slot.total += grown\n"),
 		one("aggregates end too early", "group.go",
 			">= blocks.idleSeconds(s.block)", ">= blocks.idleSeconds(s.block)/2"),
 		one("aggregates end too late", "group.go",
@@ -147,6 +151,13 @@ func TestModelFindsMutants(t *testing.T) {
 				t.Logf("%s finds it: %s", regexp.MustCompile(`MODEL_FIRST=\d+`).FindString(text), firstError(text))
 			}
 		})
+	}
+}
+
+// TestMutantsAreOfThisCode: what the mutants change is there.
+func TestMutantsAreOfThisCode(t *testing.T) {
+	for _, m := range mutants() {
+		m.overlay(t)
 	}
 }
 
