@@ -135,6 +135,14 @@ func (w *world) newTarget(age time.Duration) {
 	w.note("%s of %s begins, age %v, uptime on its page: %v", tg.pod, tg.app, age, tg.hasUptime)
 	tg.happen(false)
 	tg.joinAgent(pick(w, w.agents), time.Now())
+	if age == 0 && w.chance(40) { // while its process looks young
+		do := pick(w, []func(){tg.flap, tg.handOver})
+		w.plan(time.Now().Add(time.Duration(w.random.Int64N(int64(2*w.interval)))), func() {
+			if !tg.gone {
+				do()
+			}
+		})
+	}
 }
 
 // restart replaces the Envoy by a new one.

@@ -229,10 +229,10 @@ func steps() []simStep {
 			}
 		}},
 		{"pod gone", 5, of((*simTarget).end)},
-		{"pod found again", 4, of((*simTarget).flap)},
+		{"pod found again", 6, of((*simTarget).flap)},
 		{"other URL", 4, of((*simTarget).move)},
 		{"other rules", 3, of((*simTarget).reread)},
-		{"handover", 5, of((*simTarget).handOver)},
+		{"handover", 7, of((*simTarget).handOver)},
 		{"agent restart", 3, func(w *world) { pick(w, w.agents).restart() }},
 		{"agent clock", 4, func(w *world) { pick(w, w.agents).stepClock() }},
 		{"reload", 6, func(w *world) { pick(w, w.agents).reload() }},
