@@ -45,7 +45,8 @@ func (s *source) former() *former {
 		return s.was
 	}
 	l := s.layout
-	f := &former{slices.Clone(l.ids), make([]*block, len(l.ids)), make([]float64, len(l.ids)), s.feed.blocks, len(l.ids)}
+	n := len(l.ids)
+	f := &former{slices.Clone(l.ids), make([]*block, n), make([]float64, n), s.feed.blocks, n}
 	k := 0
 	for i, ref := range l.refs {
 		if ref != 0 {
