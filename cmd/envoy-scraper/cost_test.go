@@ -128,6 +128,14 @@ func TestCostOfSums(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", args, got, want)
 		}
 	}
+	// Jobs of two intervals have one entry.
+	both := writeFile(t, read(t, file)+fmt.Sprintf("- {job_name: slow, scrape_interval: 5m, static_configs: "+
+		"[{targets: ['%s']}]}\n", address))
+	two := costOf(t, "--aggregate=istio_.*", "--aggregate-without=job,pod", "--config.file="+both).WhatIf[0].Fixes[0]
+	added := writeFile(t, read(t, both)+strings.ReplaceAll(two.YAML, "%{NODE_NAME}", "node-1"))
+	if code, out, errs := runCommand(t, "check", added); code != exitOK || strings.Count(two.YAML, "match:") != 1 {
+		t.Errorf("check: exit code %d, %s\n%s\n%s", code, errs, out, two.YAML)
+	}
 	// The block does what the answer says.
 	w := costOf(t, "--aggregate=istio_.*", "--config.file="+file).WhatIf[0]
 	with := writeFile(t, read(t, file)+strings.ReplaceAll(w.Fixes[0].YAML, "%{NODE_NAME}", "node-1"))

@@ -64,7 +64,7 @@ func newCostCommand(app *kingpin.Application) command {
 	clause.Flag("drop-label", "What if this label were not there? Counts the series that would have the same labels.").
 		PlaceHolder("NAME").StringVar(&c.dropLabel)
 	clause.Flag("aggregate", "What if envoy-scraper summed the series whose name matches this regular expression, "+
-		"over the replicas of a workload? Or the name of a preset: "+presetNames()+". Prints the block to copy.").
+		"over the replicas of a workload? Or the name of a preset: "+presetNames()+". Prints the entry to copy.").
 		PlaceHolder("REGEX").StringVar(&c.aggregate)
 	clause.Flag("aggregate-without", "Labels that --aggregate sums away, with commas between. Default: those of the "+
 		"preset, or "+strings.Join(aggregate.DefaultWithout(), ",")+".").PlaceHolder("LABELS").

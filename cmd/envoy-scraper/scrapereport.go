@@ -258,7 +258,7 @@ func (rep *pageReport) writeTable(w io.Writer) error {
 		head.row("Duplicates", fmt.Sprintf("%d: the first of each counts", rep.Duplicates))
 	}
 	if rep.Rules > 0 {
-		head.row("Kept", fmt.Sprintf("%d after %d metric relabel rules", rep.Kept, rep.Rules))
+		head.row("Kept", fmt.Sprintf("%d after %s", rep.Kept, plural(rep.Rules, "metric relabel rule")))
 	}
 	if rep.Filter != nil {
 		rep.Filter.rows(head.row)

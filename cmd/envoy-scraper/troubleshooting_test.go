@@ -76,7 +76,7 @@ func TestTroubleshootingQuotesTheProgram(t *testing.T) {
 			config: job + "  static_configs: [{targets: [a]}]\n" +
 				"  metric_relabel_configs: [{source_labels: [__name__], action: keep, regex: istio_request}]\n",
 			args:   []string{"scrape", "--config.file=" + file, target.URL + "/stats/prometheus"},
-			quoted: []string{"Kept           0 after 1 metric relabel rules"},
+			quoted: []string{"Kept           0 after 1 metric relabel rule"},
 		},
 	} {
 		if c.config != "" {

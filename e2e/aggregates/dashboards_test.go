@@ -215,8 +215,8 @@ func testRestarts(t *testing.T, queries []string, at span, sums, raw, truth *sto
 		if f.function != "rate" {
 			continue
 		}
-		high := 1.01 + float64(interval+late)/float64(f.window)
-		low := 0.99 - float64(lostByRestarts)/float64(f.window)
+		high := 1.01 + float64(interval+sums.w.late())/float64(f.window)
+		low := 0.99 - float64(sums.w.lostByRestarts())/float64(f.window)
 		few := fewRequests / f.window.Seconds()
 		of := extremes(t, plain, f, few, at, truth, sums, raw)
 		t.Logf("%v: %d sums of rates: %v of the truth (bound: %.3f to %.3f), %v with raw series", f, len(plain),
@@ -279,22 +279,15 @@ func extremes(t *testing.T, queries []string, f form, few float64, at span, trut
 	return found
 }
 
-const (
-	// fewRequests is how many requests in a window are too few for a share of them.
-	fewRequests = 20
-	// late is how much later than its time a scrape may happen on a busy machine.
-	late = interval / 2
-	// lostByRestarts is what the restarts of all replicas of a workload lose at most: each an interval before the end
-	// of the old process, of its share of the traffic. The first page of the new process counts from zero.
-	lostByRestarts = interval + 2*late
-)
+// fewRequests is how many requests in a window are too few for a share of them.
+const fewRequests = 20
 
 // testNeverMore asserts for each summed series that it does not grow more than the truth did, from any moment to the
 // end. The first moment is before the agent sums starts, so what the pods did before that must not be counted.
 func testNeverMore(t *testing.T, at span, sums, truth *store) {
 	const keepName = `{__name__=~"istio_.*", __name__!="istio_build"}`
 	grown, actual := byName(sums.mustQuery(keepName, at)), byName(truth.mustQuery(keepName, at))
-	compared := 0
+	compared, late := 0, sums.w.late().Seconds()
 	var bad problems
 	for series, line := range grown {
 		want := actual[series]
@@ -309,7 +302,8 @@ func testNeverMore(t *testing.T, at span, sums, truth *store) {
 			}
 			compared++
 			// A page that is scraped right after a tick comes with the next one, so a sum may lack an interval.
-			if got, most := line[last]-line[i], want[last]-want[i-1]; got > most+1e-6*most+late.Seconds()*rateOf(want) {
+			got, most := line[last]-line[i], want[last]-want[i-1]
+			if got > most*(1+1e-6)+late*rateOf(want) {
 				bad.add(series, []string{fmt.Sprintf("grew by %v since moment %d, the truth by %v", got, i, most)})
 				break
 			}

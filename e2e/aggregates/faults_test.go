@@ -65,8 +65,8 @@ func TestFaults(t *testing.T) {
 
 	f := sums.faults(truth, at)
 	// What the last scrape that failed would have counted comes with the next one, one interval later.
-	high := 1.01 + float64(2*interval+late)/float64(faultWindow)
-	low := 0.99 - float64(lostByRestarts+2*interval)/float64(faultWindow)
+	high := 1.01 + float64(2*interval+w.late())/float64(faultWindow)
+	low := 0.99 - float64(w.lostByRestarts()+2*interval)/float64(faultWindow)
 	if f.lowest < low || f.highest > high {
 		t.Errorf("windows of sums have %.3f to %.3f of the truth, want %.3f to %.3f", f.lowest, f.highest, low, high)
 	}

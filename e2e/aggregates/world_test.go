@@ -42,12 +42,14 @@ type world struct {
 	list           string             // file with the targets
 	failing        atomic.Bool        // a tenth of the scrapes fails
 	replaced       int
+	lateness       *parts.Lateness
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, scraper: parts.Scraper(t), tools: parts.Tools(t, "prometheus"),
-		list: filepath.Join(t.TempDir(), "pods.json")}
+		list: filepath.Join(t.TempDir(), "pods.json"), lateness: parts.MeasureLateness()}
+	w.Cleanup(w.lateness.End)
 	w.mesh = mesh.New(mesh.Config{Seed: seed, RequestsPerSecond: 400, Replicas: replicas, Steady: true})
 	w.totals = w.serve(http.HandlerFunc(func(answer http.ResponseWriter, _ *http.Request) {
 		answer.Header().Set("Content-Type", "text/plain; charset=UTF-8")
@@ -166,6 +168,16 @@ func (w *world) restartAll(pause time.Duration) {
 		w.sleep(pause)
 	}
 }
+
+// late is how much later than its time a scrape may have happened: more where this machine was busy.
+func (w *world) late() time.Duration {
+	w.lateness.End()
+	return interval/2 + w.lateness.Worst
+}
+
+// lostByRestarts is what the restarts of all replicas of a workload lose at most: each an interval before the end of
+// the old process, of its share of the traffic. The first page of the new process counts from zero.
+func (w *world) lostByRestarts() time.Duration { return interval + 2*w.late() }
 
 // sleep waits for real time to pass.
 func (w *world) sleep(d time.Duration) {

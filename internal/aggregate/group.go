@@ -52,6 +52,11 @@ const (
 	smallest
 )
 
+// gauges returns what the block says of gauges; empty: the kind is not of gauges.
+func (k kind) gauges() Gauges {
+	return [...]Gauges{counter: "", sum: GaugesSum, largest: GaugesMax, smallest: GaugesMin}[k]
+}
+
 type slotState uint8
 
 const (

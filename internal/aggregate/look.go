@@ -17,7 +17,8 @@ import (
 // AggregateOf is one aggregate.
 type AggregateOf struct {
 	Series  labels.Labels // whole
-	Total   float64       // what the next tick writes
+	Of      Gauges        // sum, max or min: what it is of gauges; empty: a sum of counters
+	Total   float64       // what the next tick writes; of gauges what the last one has computed
 	Written bool          // the last tick has written it
 	Sources int           // series that it is made of
 }
@@ -61,7 +62,8 @@ func (a *Aggregates) copySeries(group labels.Labels) (of []AggregateOf, ids []se
 	of, ids = make([]AggregateOf, 0, len(g.byID)), make([]series.ID, 0, len(g.byID))
 	for n := range g.slots {
 		if s := &g.slots[n]; s.id != 0 {
-			of = append(of, AggregateOf{Total: s.total, Written: s.state == shown, Sources: int(s.sources)})
+			of = append(of, AggregateOf{Of: s.kind.gauges(), Total: s.total, Written: s.state == shown,
+				Sources: int(s.sources)})
 			ids = append(ids, s.id)
 		}
 	}

@@ -17,6 +17,22 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
+// TestALookAtGauges: a look tells counters from gauges, and what is computed of gauges.
+func TestALookAtGauges(t *testing.T) {
+	for _, of := range []Gauges{GaugesSum, GaugesMax, GaugesMin} {
+		block := istio()
+		block.Gauges = of
+		b := newBed(t, block)
+		a := b.target("a")
+		b.now = b.now.Add(time.Second)
+		a.scrape(line{"istio_gauge", "", model.MetricTypeGauge, 5}, line{"istio_x", "", model.MetricTypeCounter, 5})
+		all, _ := b.a.Series(b.a.Status().Groups[0].Labels, nil, 0, 9)
+		if len(all) != 2 || all[0].Of != of || all[1].Of != "" {
+			t.Errorf("%s: %+v", of, all)
+		}
+	}
+}
+
 // TestALookAtAGroup: which aggregates there are, and which series they are made of.
 func TestALookAtAGroup(t *testing.T) {
 	b := newBed(t, istio())

@@ -237,7 +237,7 @@ func isAsPath(path string) bool {
 	return ok && found && label != ""
 }
 
-// checkRest checks prefix, idle, gauges and keep_raw.
+// checkRest checks prefix, idle and gauges.
 func (v *aggregateValidator) checkRest() {
 	if v.Prefix != "" && !model.LegacyValidation.IsValidMetricName(v.Prefix) {
 		v.refuse("prefix", v.Prefix, "not the beginning of a metric's name",
@@ -252,10 +252,5 @@ func (v *aggregateValidator) checkRest() {
 	case "", aggregate.GaugesRaw, aggregate.GaugesSum, aggregate.GaugesMax, aggregate.GaugesMin:
 	default:
 		v.refuse("gauges", string(v.Gauges), "must be raw, sum, max or min", "write raw, sum, max or min")
-	}
-	if _, onlyInstance := v.As[model.InstanceLabel]; v.KeepRaw && v.Prefix == "" && len(v.As) == 1 && onlyInstance {
-		v.refuse("keep_raw", "true", "the series and their sum would have one name, and no label says which is "+
-			"which, so every query would count twice",
-			"add prefix, as prefix: 'workload:', or another label to as, which queries then select")
 	}
 }

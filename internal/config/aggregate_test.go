@@ -114,6 +114,9 @@ func TestMistakesInAggregates(t *testing.T) {
 			"what tells this agent from the others; to check a file elsewhere, give --node-name)"
 		without = "write the labels that sums shall not have, or remove the key: then they are instance, pod, " +
 			"pod_name, namespace"
+		oneSum = ":4: envoy_scraper.aggregate[1].match: istio_x: aggregate[0] writes sums with the same names and " +
+			`labels ("istio_x", for example), so a series would have two values (put the jobs into one entry, or ` +
+			"give a label of as another value in each)"
 	)
 	for name, c := range map[string]struct {
 		entries []string
@@ -186,16 +189,24 @@ func TestMistakesInAggregates(t *testing.T) {
 		"one job, two expressions": {[]string{"{jobs: [a], match: 'istio_.*_total', as: {instance: n}}",
 			"{jobs: [a], match: 'istio_.*_(bucket|sum|count)', as: {instance: n}}"}, nil},
 		"one sum of two jobs": {[]string{"{jobs: [a], match: 'istio_.*', without: [pod, job], as: {instance: n}}",
-			"{jobs: [b], match: 'istio_x', without: [job, pod], as: {instance: n}}"}, []string{
-			":4: envoy_scraper.aggregate[1].match: istio_x: aggregate[0] writes sums with the same names and labels " +
-				`("istio_x", for example), so a series would have two values (put the jobs into one entry, or give ` +
-				`the ` +
-				"entries different labels in as)"}},
+			"{jobs: [b], match: 'istio_x', without: [job, pod], as: {instance: n}}"}, []string{oneSum}},
+		"one sum of series without the other's label": {[]string{
+			"{jobs: [a], match: 'istio_.*', without: [pod, job], as: {instance: n}}",
+			"{jobs: [b], match: 'istio_x', without: [job], as: {instance: n}}"}, []string{oneSum}},
+		"one sum by the labels that there are": {[]string{
+			"{jobs: [a], match: 'istio_.*', by: [app], as: {instance: n}}",
+			"{jobs: [b], match: 'istio_x', by: [app, reporter], as: {instance: n}}"}, []string{oneSum}},
+		"one sum of series that have the label": {[]string{
+			"{jobs: [a], match: 'istio_.*', without: [job], as: {instance: n, of: a}}",
+			"{jobs: [b], match: 'istio_x', without: [job], as: {instance: n}}"}, []string{oneSum}},
+		"two sums of series that cannot have the label": {[]string{
+			"{jobs: [a], match: 'istio_.*', without: [job], as: {instance: n, of: a}}",
+			"{jobs: [b], match: 'istio_x', without: [job, of], as: {instance: n}}"}, nil},
 		"one sum by a prefix": {[]string{"{jobs: [a], match: 'x', prefix: 'sum:', as: {instance: n}}",
 			"{jobs: [a], match: 'um:x', prefix: 's', as: {instance: n}}"}, []string{
 			":4: envoy_scraper.aggregate[1].match: um:x: aggregate[0] writes sums with the same names and labels " +
-				`("sum:x", for example), so a series would have two values (put the jobs into one entry, or give the ` +
-				"entries different labels in as)"}},
+				`("sum:x", for example), so a series would have two values (put the jobs into one entry, or give a ` +
+				"label of as another value in each)"}},
 		"two jobs told apart by as": {[]string{
 			"{jobs: [a], match: 'istio_.*', without: [job], as: {instance: n, of: a}}",
 			"{jobs: [b], match: 'istio_.*', without: [job], as: {instance: n, of: b}}"}, nil},

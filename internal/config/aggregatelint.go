@@ -5,37 +5,39 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/model/relabel"
-	"go.yaml.in/yaml/v3"
+	"github.com/prometheus/prometheus/discovery"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
-	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
-	"github.com/envoy-scraper/envoy-scraper/internal/shard"
 )
 
 // refuseAggregates refuses entries of envoy_scraper.aggregate that the jobs exclude.
-func (l *loader) refuseAggregates() {
+func (l *loader) refuseAggregates(src *source) {
+	external := l.writtenExternalLabels(src)
 	for _, c := range l.aggregateChecks() {
+		c.external = external
 		c.refuseNativeHistograms()
+		c.refuseKeepRaw()
 	}
 }
 
 // lintAggregates warns about entries that are unwise with the jobs, the shards and the endpoints, and notes what the
 // sums are.
 func (l *loader) lintAggregates(cfg *Config, src *source) {
-	differ := l.externalLabelsDiffer(src)
+	external := l.writtenExternalLabels(src)
 	for _, c := range l.aggregateChecks() {
-		c.cfg, c.agentsDiffer = cfg, differ
+		c.cfg, c.external = cfg, external
 		c.lintMatch()
 		c.lintLabels()
 		c.lintAs()
 		c.lintIntervals()
 		c.lintRules()
 		c.lintPodLabels()
+		c.lintPodNames()
 		c.lintEndpoints()
 		c.noteKeepRaw()
 		c.noteSums()
@@ -63,18 +65,7 @@ type aggregateCheck struct {
 	key  string // as envoy_scraper.aggregate[0]
 	jobs []*job // of the entry, those without an error
 
-	agentsDiffer bool // external labels may tell agents apart
-}
-
-// externalLabelsDiffer reports whether an external label may be different in each agent: its value comes from the
-// environment or the command line.
-func (l *loader) externalLabelsDiffer(src *source) bool {
-	for _, n := range scalars(yamltree.Get(src.root, "global", "external_labels")) {
-		if l.env.written[n] != "" || strings.Contains(n.Value, "${") {
-			return true
-		}
-	}
-	return len(l.opts.ExternalLabels) > 0
+	external []writtenLabel // external labels of the file and of the command line
 }
 
 // at returns a problem about a key of the entry.
@@ -107,25 +98,55 @@ const notATotal = `^(?s:.{0,5}|.*([^l]|[^a]l|[^t]al|[^o]tal|[^t]otal|[^_]total))
 // scrape to the next, so there is no difference of two scrapes to add. A match of names that end in _total has no
 // histogram.
 func (c *aggregateCheck) refuseNativeHistograms() {
-	if _, mayBeHistogram := haveCommonString(c.anchored(), notATotal); !mayBeHistogram {
+	if _, got := haveCommonString(c.anchored(), notATotal); got == disjoint {
 		return
 	}
 	for _, j := range c.jobs {
-		key := ""
-		switch {
+		switch label := setsNative(j.cfg); {
 		case j.cfg.ScrapeNativeHistogramsEnabled():
-			key = "scrape_native_histograms"
+			c.refuseNative(j, "has scrape_native_histograms", "set scrape_native_histograms: false for the job")
 		case j.cfg.ConvertClassicHistogramsToNHCBEnabled():
-			key = "convert_classic_histograms_to_nhcb"
-		default:
-			continue
+			c.refuseNative(j, "has convert_classic_histograms_to_nhcb",
+				"set convert_classic_histograms_to_nhcb: false for the job")
+		case label != "":
+			c.refuseNative(j, "sets the label "+label, "do not set the label")
 		}
-		p := c.at(SeverityError, "match", c.Match, fmt.Sprintf("job %s has %s, and native histograms cannot be "+
-			"summed: "+
-			"their buckets may change from scrape to scrape", j.cfg.JobName, key),
-			"set "+key+": false for the job, or let match find only counters, as istio_.*_total")
-		c.add(p)
 	}
+}
+
+func (c *aggregateCheck) refuseNative(j *job, has, fix string) {
+	c.add(c.at(SeverityError, "match", c.Match, fmt.Sprintf("job %s %s, and native histograms cannot be summed: "+
+		"their buckets may change from scrape to scrape", j.cfg.JobName, has),
+		fix+", or let match find only counters, as istio_.*_total"))
+}
+
+// setsNative returns a label by which some targets of a job get native histograms; empty: none.
+func setsNative(cfg *promconfig.ScrapeConfig) string {
+	for _, label := range []string{"__scrape_native_histograms__", "__convert_classic_histograms_to_nhcb__"} {
+		for _, r := range cfg.RelabelConfigs {
+			if on, err := strconv.ParseBool(r.Replacement); r.TargetLabel == label && (on || err != nil) {
+				return label
+			}
+		}
+		for _, set := range staticLabels(cfg) {
+			if on, _ := strconv.ParseBool(string(set[model.LabelName(label)])); on {
+				return label
+			}
+		}
+	}
+	return ""
+}
+
+// staticLabels returns the labels of the static targets of a job.
+func staticLabels(cfg *promconfig.ScrapeConfig) (all []model.LabelSet) {
+	for _, d := range cfg.ServiceDiscoveryConfigs {
+		if static, ok := d.(discovery.StaticConfig); ok {
+			for _, g := range static {
+				all = append(all, g.Labels)
+			}
+		}
+	}
+	return all
 }
 
 // wholeNames matches the names that Envoy and Istio write.
@@ -137,7 +158,7 @@ func (c *aggregateCheck) lintMatch() {
 	if err != nil {
 		return
 	}
-	if _, any := haveCommonString(c.anchored(), wholeNames); !any {
+	if _, got := haveCommonString(c.anchored(), wholeNames); got == disjoint {
 		c.warn("match", c.Match, "no name of Envoy's can match it: names have letters, digits, _ and : only, so "+
 			"nothing "+
 			"is summed", "correct the expression, as istio_.*")
@@ -197,47 +218,6 @@ func (c *aggregateCheck) lintLabels() {
 	}
 }
 
-// lintAs warns about labels that are the same in every agent.
-func (c *aggregateCheck) lintAs() {
-	several := ""
-	switch {
-	case c.opts.NodeName != "":
-		several = flagNodeName + " says that there is an agent on each node"
-	case slices.ContainsFunc(c.cfg.Shards.Periods, func(p shard.Period) bool { return p.Count > 1 }),
-		slices.ContainsFunc(c.ext.Shards, func(p ShardPeriod) bool { return p.Count > 1 }):
-		several = "several instances share the targets"
-	}
-	if several == "" {
-		return
-	}
-	for _, j := range c.jobs {
-		if c.opts.NodeName != "" && slices.Contains(c.ext.ClusterWideJobs, j.cfg.JobName) {
-			c.warn("jobs", j.cfg.JobName, "the job is in cluster_wide_jobs: the agent on every node sums all its "+
-				"targets, "+
-				"so queries that add up the agents count each target once for every node",
-				"scrape the job from a Deployment")
-		}
-	}
-	if c.agentsDiffer || c.asDiffers() {
-		return
-	}
-	name := slices.Sorted(maps.Keys(c.As))[0]
-	c.warn("as."+name, c.As[name], several+", and the value is the same in each: all would write the same series, "+
-		"and the "+
-		"receiver would take some samples of each", `write what tells them apart, as instance: "%{NODE_NAME}" or `+
-		`"%{POD_NAME}"`)
-}
-
-// asDiffers reports whether a label of the sums may be different in each agent: its value comes from the environment.
-func (c *aggregateCheck) asDiffers() bool {
-	for name := range c.As {
-		if n := c.extPart.Node(yamltree.Join(c.key, "as."+name)); n != nil && c.env.written[n] != "" {
-			return true
-		}
-	}
-	return false
-}
-
 // lintIntervals warns about sums over jobs with different intervals. Such a sum is right, but it is written at the
 // longest interval.
 func (c *aggregateCheck) lintIntervals() {
@@ -258,140 +238,6 @@ func (c *aggregateCheck) lintIntervals() {
 			"their sum "+
 			"is up to %v behind", shortest.JobName, shortest.ScrapeInterval, longest.JobName, longest.ScrapeInterval,
 			longest.ScrapeInterval), "keep the label job, or give the jobs one interval")
-	}
-}
-
-// lintRules warns about metric_relabel_configs after which sums are worse than they could be.
-func (c *aggregateCheck) lintRules() {
-	const list = "metric_relabel_configs"
-	for _, j := range c.jobs {
-		if i := dropsName(j.cfg.MetricRelabelConfigs, envoy.Uptime); i >= 0 && mayReadEnvoy(j.cfg) {
-			c.warnRule(j, list, i, "it drops "+
-				envoy.Uptime+", by which "+c.key+" sees that an Envoy has restarted: a restart is then "+
-				"seen only if counters fall, and what a new pod has counted before its first scrape is left out",
-				"keep "+envoy.Uptime+" too")
-		}
-		if i := dropsLabel(j.cfg.MetricRelabelConfigs, model.BucketLabel); i >= 0 {
-			c.warnRule(j, list, i, "it removes le, so all buckets of a histogram are one series, and cannot be "+
-				"summed by "+c.key,
-				"keep le")
-		}
-	}
-}
-
-// warnRule adds a warning about the i-th rule of a job.
-func (c *aggregateCheck) warnRule(j *job, list string, i int, why, fix string) {
-	c.add(Problem{Severity: SeverityWarning, File: j.src.name, Line: ruleLine(j.node, list, i), Job: j.cfg.JobName,
-		Key: fmt.Sprintf("%s.%s[%d]", j.path, list, i), Why: why, Fix: fix})
-}
-
-// ruleLine returns the line of the i-th rule of a job or an endpoint.
-func ruleLine(n *yaml.Node, list string, i int) int {
-	if rules := yamltree.Items(yamltree.Get(n, list)); i < len(rules) {
-		return rules[i].Line
-	}
-	return yamltree.Line(n, list)
-}
-
-// dropsName returns the index of the rule that certainly drops a series of this name, or -1. Rules that may change the
-// name end the search.
-func dropsName(rules []*relabel.Config, name string) int {
-	for i, r := range rules {
-		onName := len(r.SourceLabels) == 1 && r.SourceLabels[0] == model.MetricNameLabel
-		switch r.Action {
-		case relabel.Keep, relabel.Drop:
-			if onName && r.Regex.MatchString(name) == (r.Action == relabel.Drop) {
-				return i
-			}
-		case relabel.Replace, relabel.Lowercase, relabel.Uppercase, relabel.LabelMap, relabel.HashMod:
-			if r.Action == relabel.LabelMap || r.TargetLabel == model.MetricNameLabel ||
-				strings.Contains(r.TargetLabel, "$") {
-				return -1
-			}
-		}
-	}
-	return -1
-}
-
-// dropsLabel returns the index of the labeldrop or labelkeep that removes a label, or -1.
-func dropsLabel(rules []*relabel.Config, label string) int {
-	return slices.IndexFunc(rules, func(r *relabel.Config) bool {
-		return r.Action == relabel.LabelDrop && r.Regex.MatchString(label) ||
-			r.Action == relabel.LabelKeep && !r.Regex.MatchString(label)
-	})
-}
-
-// podLabels are labels of pods that are another one in every pod, or after every rollout of a workload.
-var podLabels = []string{
-	"pod_template_hash", "controller_revision_hash", "statefulset_kubernetes_io_pod_name",
-	"apps_kubernetes_io_pod_index",
-}
-
-// lintPodLabels warns about a labelmap that copies such labels of pods, and sums that keep them.
-func (c *aggregateCheck) lintPodLabels() {
-	for _, j := range c.jobs {
-		for i, r := range j.cfg.RelabelConfigs {
-			if r.Action != relabel.LabelMap {
-				continue
-			}
-			var kept []string
-			for _, label := range podLabels {
-				const meta = model.MetaLabelPrefix + "kubernetes_pod_label_"
-				if !r.Regex.MatchString(meta + label) {
-					continue
-				}
-				as := r.Regex.ReplaceAllString(meta+label, r.Replacement)
-				if c.keeps(as) && dropsLabel(j.cfg.RelabelConfigs[i+1:], as) < 0 &&
-					dropsLabel(j.cfg.MetricRelabelConfigs, as) < 0 {
-					kept = append(kept, as)
-				}
-			}
-			if len(kept) == 0 {
-				continue
-			}
-			names := strings.Join(kept, ", ")
-			c.warnRule(j, "relabel_configs", i, fmt.Sprintf("it copies labels of pods, among them %s: the sums of "+
-				"%s would "+
-				"be other series after every rollout, or in every pod", names, c.key), "add "+names+" to without")
-		}
-	}
-}
-
-// lintEndpoints warns about write_relabel_configs that remove what tells agents apart.
-func (c *aggregateCheck) lintEndpoints() {
-	for i, rw := range c.cfg.Prometheus.RemoteWriteConfigs {
-		for _, name := range slices.Sorted(maps.Keys(c.As)) {
-			k := dropsLabel(rw.WriteRelabelConfigs, name)
-			if k < 0 || i >= len(c.remotes) {
-				continue
-			}
-			c.lintEndpoint(c.remotes[i], rw, k, name)
-		}
-	}
-}
-
-func (c *aggregateCheck) lintEndpoint(r *remote, rw *promconfig.RemoteWriteConfig, rule int, label string) {
-	const list = "write_relabel_configs"
-	c.add(Problem{Severity: SeverityWarning, File: c.opts.File, Line: ruleLine(r.node, list, rule),
-		Key: fmt.Sprintf("%s.%s[%d]", r.path, list, rule), Value: rw.WriteRelabelConfigs[rule].Regex.String(),
-		Why: fmt.Sprintf("it removes %s, which %s.as sets: the sums of two agents would be the same "+
-			"series", label, c.key),
-		Fix: "keep this label"})
-}
-
-// noteKeepRaw notes what queries must do if a sum has the name of its series.
-func (c *aggregateCheck) noteKeepRaw() {
-	if !c.KeepRaw || c.Prefix != "" {
-		return
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.As)) {
-		if name != model.InstanceLabel {
-			why := fmt.Sprintf(`series and sums have the same names: a query must select %[1]s="%[2]s" for the sums, or `+
-				`%[1]s!="%[2]s" for the series; without it, it counts twice`, name, c.shownAs(name))
-			n := c.at(SeverityNote, "keep_raw", "", why, "")
-			c.cfg.Notes = append(c.cfg.Notes, n)
-			return
-		}
 	}
 }
 

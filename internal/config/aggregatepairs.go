@@ -36,7 +36,7 @@ func (e Extension) validatePairs() (errs []error) {
 func (e AggregateExtension) conflictWith(later AggregateExtension, k int) (why, fix string) {
 	shared := slices.IndexFunc(later.Jobs, func(job string) bool { return slices.Contains(e.Jobs, job) })
 	if shared >= 0 {
-		if name, both := haveCommonString(e.anchored(), later.anchored()); both {
+		if name, got := haveCommonString(e.anchored(), later.anchored()); got == common {
 			return fmt.Sprintf("aggregate[%d] matches some of these series too (%q of job %s, for example), and a "+
 					"series has one sum", k, name, later.Jobs[shared]),
 				"change one of the expressions, or put all into one entry"
@@ -46,29 +46,28 @@ func (e AggregateExtension) conflictWith(later AggregateExtension, k int) (why, 
 	if !oneJob || !e.sameLabels(later) {
 		return "", ""
 	}
-	if name, both := haveCommonString(e.written(), later.written()); both {
+	if name, got := haveCommonString(e.written(), later.written()); got == common {
 		return fmt.Sprintf("aggregate[%d] writes sums with the same names and labels (%q, for example), so a series "+
 				"would have two values", k, name),
-			"put the jobs into one entry, or give the entries different labels in as"
+			"put the jobs into one entry, or give a label of as another value in each"
 	}
 	return "", ""
 }
 
-// sameLabels reports whether sums of both entries can have the same labels: the entries keep the same labels, and set
-// none to different values.
+// sameLabels reports whether sums of both entries can have the same labels. They cannot if a label of as has different
+// values. Different lists do not help: what only one of them removes may be missing from the series.
 func (e AggregateExtension) sameLabels(other AggregateExtension) bool {
 	for name, value := range e.As {
-		if v, ok := other.As[name]; ok && v != value {
+		if v, ok := other.As[name]; ok && v != value || !ok && !other.keeps(name) {
 			return false
 		}
 	}
-	a, b := e.block(), other.block()
-	return sameSet(a.Without, b.Without) && sameSet(a.By, b.By)
-}
-
-// sameSet reports whether two lists without duplicates have the same elements.
-func sameSet(a, b []string) bool {
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
+	for name := range other.As {
+		if _, ok := e.As[name]; !ok && !e.keeps(name) {
+			return false
+		}
+	}
+	return true
 }
 
 // matchesNothing is an expression that no string matches.

@@ -86,7 +86,7 @@ func (l *loader) load() *Config {
 	l.readRemotes(src)
 	l.checkExternalLabels()
 	l.checkExtension()
-	l.refuseAggregates()
+	l.refuseAggregates(src)
 	shards := l.shards()
 	l.checkKeys(src)
 	if l.problems.Errors() > 0 {

@@ -10,21 +10,30 @@ import (
 // hundredths of a second; two expressions of an ordinary file need some thousands.
 const maxPairSteps = 300_000
 
-// haveCommonString returns a string that two regular expressions match, if there is one. The expressions are anchored
-// at both ends. It is exact within maxPairSteps; beyond them it returns false.
+// overlap is whether two regular expressions match a common string.
+type overlap int
+
+const (
+	disjoint  overlap = iota // no string matches both
+	common                   // some string does
+	undecided                // maxPairSteps were too few
+)
+
+// haveCommonString reports whether two regular expressions match a common string, and returns the shortest. The
+// expressions are anchored at both ends.
 //
 // It walks over both compiled expressions at once, breadth first, one letter after the other. A state is one
-// instruction of each, and what came before (for ^, $ and \b). Example: of istio_.* and .*_total, the shortest string
-// is found, istio_total.
-func haveCommonString(a, b string) (example string, found bool) {
+// instruction of each, and what came before (for ^, $ and \b). Example: of istio_.* and .*_total, it finds
+// istio_total.
+func haveCommonString(a, b string) (example string, found overlap) {
 	p := regexPair{letters: map[rune]bool{}, steps: maxPairSteps, closures: map[closureKey][]uint32{}}
 	for i, text := range []string{a, b} {
 		re, err := syntax.Parse(text, syntax.Perl)
 		if err != nil {
-			return "", false
+			return "", disjoint
 		}
 		if p.progs[i], err = syntax.Compile(re.Simplify()); err != nil {
-			return "", false
+			return "", disjoint
 		}
 		p.addLetters(p.progs[i])
 	}
@@ -70,6 +79,9 @@ func (p *regexPair) addLetters(prog *syntax.Prog) {
 			for _, near := range []rune{r - 1, r, r + 1} {
 				p.addLetter(near)
 			}
+			if len(inst.Rune) != 1 || syntax.Flags(inst.Arg)&syntax.FoldCase == 0 {
+				continue // as in Inst.MatchRune: classes list their folds
+			}
 			for fold := unicode.SimpleFold(r); fold != r; fold = unicode.SimpleFold(fold) {
 				p.addLetter(fold)
 			}
@@ -91,7 +103,7 @@ type foundState struct {
 }
 
 // search returns the shortest string that both expressions match.
-func (p *regexPair) search() (string, bool) {
+func (p *regexPair) search() (string, overlap) {
 	var letters []rune
 	for r := range p.letters {
 		letters = append(letters, r)
@@ -111,11 +123,11 @@ func (p *regexPair) search() (string, bool) {
 	for i := 0; i < len(queue); i++ {
 		at := queue[i].state
 		if p.matches(0, at) && p.matches(1, at) {
-			return p.text(queue, i), true
+			return p.text(queue, i), common
 		}
 		for _, r := range letters {
 			if p.steps < 0 {
-				return "", false
+				return "", undecided
 			}
 			next := [2][]uint32{p.next(0, at, r), p.next(1, at, r)}
 			for _, x := range next[0] {
@@ -130,7 +142,7 @@ func (p *regexPair) search() (string, bool) {
 			}
 		}
 	}
-	return "", false
+	return "", disjoint
 }
 
 func (p *regexPair) text(queue []foundState, i int) string {

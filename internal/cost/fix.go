@@ -158,7 +158,7 @@ func (t *tally) labelFixes(label string, w WhatIf) []Fix {
 	default:
 		fixes = append(fixes, Fix{
 			Title: "Have envoy-scraper add the series up over the replicas of a workload (docs/aggregates.md). This " +
-				"command says what that saves, and prints the block to copy",
+				"command says what that saves, and prints the entry to copy",
 			YAML: "# envoy-scraper cost --aggregate='NAME.*' --aggregate-without=" +
 				strings.Join(append(aggregate.DefaultWithout(), label), ",") + "\n",
 			Receiver: "what the command counts",

@@ -63,6 +63,14 @@ func (f *inForce) decide(job string, name *nameFacts) fate {
 	return fateSent
 }
 
+// entryOf returns the index of the first block that matches one of the names in a job; -1: there is none.
+func (f *inForce) entryOf(jobs []string, names []string) int {
+	return slices.IndexFunc(f.blocks, func(b aggregate.Block) bool {
+		return slices.ContainsFunc(b.Jobs, func(job string) bool { return slices.Contains(jobs, job) }) &&
+			slices.ContainsFunc(names, b.Match.MatchString)
+	})
+}
+
 // nameKinds says of the names of series whether they are summed, and of which histogram they are.
 type nameKinds struct {
 	sums     func(job, name string, typ model.MetricType) bool

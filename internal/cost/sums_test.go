@@ -155,7 +155,7 @@ func TestAggregateSaysWhatItSaves(t *testing.T) {
 	}
 	for _, want := range []string{
 		"What if: sum istio_.* without instance, pod, pod_name, namespace, pod_template_hash, ",
-		"66 series match and can be summed. Their sums are 42 aggregates, of 1.6 series on average. Of 74 series " +
+		"66 series match and can be summed. They make 42 sums, of 1.6 series on average. Of 74 series " +
 			"that are sent now, 50 would be left (67.6%).",
 		"Saves at the sidecar: nothing",
 		"Saves at the receiver: 24 series and 2.4 samples per second less; 8.2 MiB instead of 12.2 MiB a day",
@@ -179,7 +179,7 @@ func TestAggregateOfWhatCannotBeSummed(t *testing.T) {
 	for match, want := range map[string]string{
 		"istio_request":    "No series that can be summed has a name that matches. Similar names: istio_request_bytes",
 		"envoy_server_.*":  "No series that can be summed has a name that matches. 4 series of gauges match and stay",
-		"envoy_cluster_.*": "4 series match and can be summed. Their sums are 1 aggregate, of 4.0 series on average.",
+		"envoy_cluster_.*": "4 series match and can be summed. They make 1 sum, of 4.0 series on average.",
 	} {
 		w := m.report(t, Query{Aggregate: match}).WhatIf[0]
 		if !strings.Contains(w.Answer, want) || w.Unknown != strings.Contains(want, "Similar") {
@@ -244,6 +244,14 @@ func TestWhatIsSummedIsNotSent(t *testing.T) {
 	if s.Series != 55 || s.Already != 11 || !strings.Contains(r.WhatIf[1].Answer,
 		"Of 70 series that are sent now, 50 would be left (71.4%). 11 series match and are summed already.") {
 		t.Errorf("the rest: %+v", r.WhatIf[1])
+	}
+	if fix := r.WhatIf[1].Fixes[0]; fix.YAML != "" || fix.Title != "envoy_scraper.aggregate[0] matches some of these "+
+		"series already, and a series can be matched by one entry only. Widen that entry: "+
+		"match: istio_requests_.*|envoy_server_uptime|istio_.*" {
+		t.Errorf("the fix of the rest: %+v", fix)
+	}
+	if fix := report(Query{Aggregate: "istio_request_.*"}).WhatIf[0].Fixes[0]; fix.YAML == "" {
+		t.Errorf("the fix of other series: %+v", fix)
 	}
 	var text bytes.Buffer
 	wire, err := json.Marshal(r) // the command gets a running process' report as JSON

@@ -28,7 +28,7 @@ type Sums struct {
 	BytesPerDay     *float64 `json:"bytes_per_day"`
 	BytesPerDayThen *float64 `json:"bytes_per_day_then"`
 
-	jobs map[time.Duration][]string // with series that can be summed, by interval
+	jobs []string // with series that can be summed
 }
 
 // churnOnly is the part of the series that a sum must save, or the answer says that it saves churn alone.
@@ -36,7 +36,7 @@ const churnOnly = 0.05
 
 // sumUp says what an aggregate would save, if its block were the last one of the configuration.
 func (t *tally) sumUp(ctx context.Context, q Query, pages []scrape.LastPage, r *tableReader) (WhatIf, error) {
-	s := &Sums{Match: q.Aggregate, Without: q.without(), jobs: map[time.Duration][]string{}}
+	s := &Sums{Match: q.Aggregate, Without: q.without()}
 	if p, ok := aggregate.PresetOf(q.Aggregate); ok {
 		s.Match = p.Match
 	}
@@ -65,11 +65,8 @@ func (t *tally) sumUp(ctx context.Context, q Query, pages []scrape.LastPage, r *
 	w.Safe, w.Partial = n == 0, n > 0
 	s.addBytes(t, w.Gone.SamplesPerSecond)
 	w.Answer = s.answer(t)
-	w.Fixes = []Fix{{
-		Title: "Add to the configuration. The label instance then tells the sums of this agent from those of others: " +
-			"NODE_NAME must be its node, or write another variable (docs/aggregates.md)",
-		YAML: s.blocks(), Receiver: receiverSaves(w.Gone) + s.bytes(),
-	}}
+	w.Fixes = []Fix{s.fix(t, match)}
+	w.Fixes[0].Receiver = receiverSaves(w.Gone) + s.bytes()
 	return w, nil
 }
 
@@ -117,8 +114,8 @@ func (s *Sums) count(
 				typ: typ}) != fateSent {
 				return false
 			}
-			if !slices.Contains(s.jobs[every], job) {
-				s.jobs[every] = append(s.jobs[every], job)
+			if !slices.Contains(s.jobs, job) {
+				s.jobs = append(s.jobs, job)
 			}
 			return true
 		}
@@ -140,12 +137,12 @@ func (s *Sums) count(
 func (s *Sums) answer(t *tally) string {
 	sent := t.totals.SentSeries
 	left := sent - s.Series + s.Aggregates
-	aggregates := "aggregates"
+	sums := "sums"
 	if s.Aggregates == 1 {
-		aggregates = "aggregate"
+		sums = "sum"
 	}
-	text := fmt.Sprintf("%s series match and can be summed. Their sums are %s %s, of %s series on average. Of %s "+
-		"series that are sent now, %s would be left (%s).", number(s.Series), number(s.Aggregates), aggregates,
+	text := fmt.Sprintf("%s series match and can be summed. They make %s %s, of %s series on average. Of %s "+
+		"series that are sent now, %s would be left (%s).", number(s.Series), number(s.Aggregates), sums,
 		decimal(float64(s.Series)/float64(s.Aggregates)), number(sent), number(left), percent(share(left, sent)))
 	if share(s.Series-s.Aggregates, s.Series) < churnOnly {
 		text += " Hardly two targets of this agent show the same series, so their number falls little. What falls is " +
@@ -161,7 +158,7 @@ func (s *Sums) answer(t *tally) string {
 // raw says what matches and is not summed by this block.
 func (s *Sums) raw() (text string) {
 	if s.Gauges > 0 {
-		text += fmt.Sprintf(" %s series of gauges match and stay as they are, unless the block says gauges: sum, max "+
+		text += fmt.Sprintf(" %s series of gauges match and stay as they are, unless the entry says gauges: sum, max "+
 			"or min.", number(s.Gauges))
 	}
 	if s.Others > 0 {
@@ -192,17 +189,20 @@ func (s *Sums) bytes() string {
 	return fmt.Sprintf("; %s instead of %s a day", size(int64(*s.BytesPerDayThen)), size(int64(*s.BytesPerDay)))
 }
 
-// blocks returns the configuration: one block for each interval, since the sums of a block have one.
-func (s *Sums) blocks() string {
-	var blocks []aggregate.Block
-	for _, jobs := range s.jobs {
-		slices.Sort(jobs)
-		blocks = append(blocks, aggregate.Block{Jobs: jobs, Match: regexp.MustCompile("^(?s:" + s.Match + ")$"),
-			Without: s.Without, As: labels.FromStrings(model.InstanceLabel, "%{NODE_NAME}"),
-			Gauges: aggregate.GaugesRaw})
+// fix returns the entry to add, or the one to widen: two entries cannot match one series.
+func (s *Sums) fix(t *tally, match *regexp.Regexp) Fix {
+	slices.Sort(s.jobs)
+	matched := slices.DeleteFunc(t.names(), func(name string) bool { return !match.MatchString(name) })
+	if i := t.inForce.entryOf(s.jobs, matched); i >= 0 {
+		return Fix{Title: fmt.Sprintf("envoy_scraper.aggregate[%d] matches some of these series already, and a series "+
+			"can be matched by one entry only. Widen that entry: match: %s|%s", i, t.inForce.blocks[i].Pattern(),
+			s.Match)}
 	}
-	slices.SortFunc(blocks, func(a, b aggregate.Block) int { return slices.Compare(a.Jobs, b.Jobs) })
-	return aggregate.YAML(blocks...)
+	block := aggregate.Block{Jobs: s.jobs, Match: match, Without: s.Without,
+		As: labels.FromStrings(model.InstanceLabel, "%{NODE_NAME}"), Gauges: aggregate.GaugesRaw}
+	return Fix{Title: "Add to the configuration. The label instance then tells the sums of this agent from those of " +
+		"others: NODE_NAME must be its node, or write another variable (docs/aggregates.md)",
+		YAML: aggregate.YAML(block)}
 }
 
 // names returns the names of all series.

@@ -51,7 +51,7 @@ type sourceRow struct {
 
 // The answers to requests for what is not there any more.
 var (
-	errGroupGone = errors.New("this group is gone: no target has its labels any more, or its block has changed")
+	errGroupGone = errors.New("this group is gone: no target has its labels any more, or its entry has changed")
 	errSumGone   = errors.New("this aggregate is gone: no target shows its series any more")
 )
 
@@ -249,15 +249,17 @@ func (s *Server) gone(w http.ResponseWriter, r *http.Request, group *groupRow, w
 
 // aggregateFields is an aggregate in JSON. The value is a text, as in Prometheus' API, since JSON has no infinity.
 type aggregateFields struct {
-	ID      string        `json:"id"` // asks for what it is made of
-	Series  labels.Labels `json:"series"`
-	Total   string        `json:"total"` // what the next tick writes
-	Written bool          `json:"written"`
-	Sources int           `json:"sources"`
+	ID     string        `json:"id"` // asks for what it is made of
+	Series labels.Labels `json:"series"`
+	// Gauges is sum, max or min if the aggregate is one of gauges.
+	Gauges  aggregate.Gauges `json:"gauges,omitempty"`
+	Total   string           `json:"total"` // what the next tick writes; of gauges what the last one has computed
+	Written bool             `json:"written"`
+	Sources int              `json:"sources"`
 }
 
 func aggregateJSON(a *aggregateRow) aggregateFields {
-	return aggregateFields{ID: a.ID, Series: a.Series, Total: valueText(a.Total), Written: a.Written,
+	return aggregateFields{ID: a.ID, Series: a.Series, Gauges: a.Of, Total: valueText(a.Total), Written: a.Written,
 		Sources: a.Sources}
 }
 

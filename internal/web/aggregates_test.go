@@ -302,6 +302,36 @@ func TestLinksOfAGroupKeepTheGroup(t *testing.T) {
 	}
 }
 
+// TestPageOfAGauge: the sentences about totals are for counters alone. A single row is no plural.
+func TestPageOfAGauge(t *testing.T) {
+	for of, want := range map[aggregate.Gauges]string{
+		aggregate.GaugesSum: "It is the sum of the values", aggregate.GaugesMax: "It is the largest of the values",
+		aggregate.GaugesMin: "It is the smallest of the values", "": "It grows by what its source series grow by",
+	} {
+		m := newFakeMesh(t)
+		gauge := sumOf("istio_connections")
+		m.sums.status.Blocks = []aggregate.Block{{Match: regexp.MustCompile(".*")}}
+		m.sums.addGroup(aggregate.GroupStatus{Labels: labels.FromStrings("app", "cart"), Tick: fakeNow, Series: 1},
+			aggregate.AggregateOf{Series: gauge, Of: of, Total: 3, Sources: 1})
+		m.sums.addSource(gauge, "cart-0", 3)
+		s := m.server(Config{})
+		group := groupPath(m.sums.status.Groups[0])
+		body := ask(s, "GET", group+"&series="+groupID(gauge)).Body.String()
+		if !strings.Contains(body, want) || strings.Contains(body, "grows by") != (of == "") {
+			t.Errorf("%q: no %q in %s", of, want, body)
+		}
+		if body := ask(s, "GET", "/api/v1"+group).Body.String(); strings.Contains(body, `"gauges":`) != (of != "") {
+			t.Errorf("%q: the JSON is %s", of, body)
+		}
+		for path, want := range map[string]string{"/aggregates?": "# 1 group,", group: "# 1 aggregate,",
+			group + "&series=" + groupID(gauge): "# 1 source series,"} {
+			if body := ask(s, "GET", path+"&format=text").Body.String(); !strings.HasPrefix(body, want) {
+				t.Errorf("%s: no %q in %s", path, want, body)
+			}
+		}
+	}
+}
+
 // TestHostileAggregatesStayText: labels of targets are neither markup nor secrets nor a second line.
 func TestHostileAggregatesStayText(t *testing.T) {
 	const evil = `"><script>alert(1)</script>`

@@ -213,13 +213,21 @@ func (c column[T]) view(sel selection) columnView {
 // Describe says how many rows are selected: "Showing 11 of 412 targets, filtered by state down and job app".
 func (v listView[T]) Describe() string {
 	if len(v.Filters) == 0 {
-		return fmt.Sprintf("%s %s", show.Count(v.Total), v.Noun)
+		return fmt.Sprintf("%s %s", show.Count(v.Total), v.noun())
 	}
 	words := v.Filters[len(v.Filters)-1]
 	if rest := v.Filters[:len(v.Filters)-1]; len(rest) > 0 {
 		words = strings.Join(rest, ", ") + " and " + words
 	}
-	return fmt.Sprintf("Showing %s of %s %s, filtered by %s", show.Count(v.Found), show.Count(v.Total), v.Noun, words)
+	return fmt.Sprintf("Showing %s of %s %s, filtered by %s", show.Count(v.Found), show.Count(v.Total), v.noun(), words)
+}
+
+// noun returns what the rows are: 1 group, 2 groups.
+func (v listView[T]) noun() string {
+	if v.Total == 1 && !strings.HasSuffix(v.Noun, "series") {
+		return strings.TrimSuffix(v.Noun, "s")
+	}
+	return v.Noun
 }
 
 // Hidden returns the fields that the search form needs beside those that it shows, so that it keeps the rest.

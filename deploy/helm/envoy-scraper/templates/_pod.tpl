@@ -171,14 +171,14 @@ spec:
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
-{{- else if eq .Values.mode "statefulset" -}}
+{{ end -}}
+{{- $set := hasKey (default dict .Values.secretEnv) "POD_NAME" }}
+{{- range .Values.extraEnv }}{{ if eq (toString .name) "POD_NAME" }}{{ $set = true }}{{ end }}{{ end }}
+{{- if or (eq .Values.mode "statefulset") (not $set) -}}
+{{- if eq .Values.mode "statefulset" -}}
 # The number at its end is the index of this shard.
-- name: POD_NAME
-  valueFrom:
-    fieldRef:
-      fieldPath: metadata.name
-{{- else if (default dict .Values.aggregate).enabled -}}
-# Tells the sums of this pod from those of the one before it.
+{{ end -}}
+# %{POD_NAME} in the configuration, as in envoy_scraper.aggregate, tells this pod from others.
 - name: POD_NAME
   valueFrom:
     fieldRef:
