@@ -168,8 +168,8 @@ func (tg *simTarget) evict() {
 	}
 }
 
-// loseLines lets some pages lack most of their lines: Istio's agent leaves out the Envoy's page if it cannot read it, and
-// serves the rest. Not of a target whose clock is set: an uptime that falls meanwhile shows another process.
+// loseLines lets some pages lack most of their lines: Istio's agent leaves out the Envoy's page if it cannot read it,
+// and serves the rest. Not of a target whose clock is set: an uptime that falls meanwhile shows another process.
 func (tg *simTarget) loseLines() {
 	lines := [2]int{}
 	for n, f := range families() {

@@ -73,8 +73,8 @@ type simBounds struct{ least, most float64 }
 // what has really happened:
 //
 //	the lines lived on           what was added
-//	new lines                    all of them, or nothing if the block leaves out births. Less if they were on an earlier
-//	                             page, and vanished with half of it
+//	new lines                    all of them, or nothing if the block leaves out births. If they vanished with half of
+//	                             an earlier page: what they have more than then
 //	the lines began again at 0   all of them. If they have grown past what they had, that is not seen
 //	the first page               nothing, except of a process that nobody can have seen before. The first page under a
 //	                             changed block is one, too
@@ -124,8 +124,8 @@ func (p *simPage) leastGrowth(now *simPage, r *simRow) float64 {
 	return max(0, least)
 }
 
-// follow notes which lines have vanished together with at least half of the page. A page may leave out a part without an
-// error, so their values are remembered, unless the uptime shows another process.
+// follow notes which lines have vanished together with at least half of the page. A page may leave out a part without
+// an error, so their values are remembered, unless the uptime shows another process.
 func (p *simPage) follow(before *simPage) {
 	if before == nil || p.uptime >= 0 && p.uptime < before.known {
 		return

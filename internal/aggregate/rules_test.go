@@ -288,8 +288,8 @@ func TestPodThatIsLostAndFoundAgain(t *testing.T) {
 	}
 }
 
-// TestLinesThatComeBackShowNoRestart: a process without uptime on its page has restarted, and its page lacks most lines.
-// When they are back, most of them have less than before the restart. The others go on.
+// TestLinesThatComeBackShowNoRestart: a process without uptime on its page has restarted, and its page lacks most
+// lines. When they are back, most of them have less than before the restart. The others go on.
 func TestLinesThatComeBackShowNoRestart(t *testing.T) {
 	for name, second := range map[string]float64{"the restart is seen": 1, "the restart is not seen": 101} {
 		t.Run(name, func(t *testing.T) {
