@@ -183,7 +183,9 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) []int {
 	if s.layout != nil && !isFallen(b.Origin.Uptime, s.uptime) {
 		s.lose(l, a.table, now)
 	}
-	born, back := s.carry(l, s.partial || b.Origin.Partial, young)
+	// If no page has had the uptime so far, all of them lacked the lines of the Envoy.
+	isPart := s.partial || b.Origin.Partial || s.uptime < 0 && b.Origin.Uptime >= b.Interval
+	born, back := s.carry(l, isPart, young)
 	a.metrics.births.Add(float64(born))
 	switch {
 	case isFirst && slices.ContainsFunc(f.blocks, young):

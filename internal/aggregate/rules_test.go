@@ -334,3 +334,26 @@ func TestAnotherProcessHasLostNothing(t *testing.T) {
 	}
 	b.want(aggregate("istio_requests_total", "code", "500"), "10:0 20:0 30:0 40:20")
 }
+
+// TestFirstPageWithoutTheEnvoy: Istio's agent could not read the Envoy's page, and served the rest. When the uptime
+// comes, so do the lines of the Envoy, which are not new.
+func TestFirstPageWithoutTheEnvoy(t *testing.T) {
+	other := func(v float64) line { return line{"istio_requests_total", "code=500", model.MetricTypeCounter, v} }
+	b := newBed(t, istio())
+	a := b.target("a")
+	for _, page := range []struct {
+		uptime time.Duration
+		lines  []line
+	}{
+		{-1, []line{requests(1)}},
+		{time.Hour, []line{requests(2), other(1000)}},
+		{time.Hour + interval, []line{requests(3), other(1020)}},
+	} {
+		b.now = b.now.Add(time.Second)
+		a.uptime = page.uptime
+		a.scrape(page.lines...)
+		b.wait(9 * time.Second)
+	}
+	b.want(aggregate("istio_requests_total", "code", "500"), "20:0 30:20")
+	b.want(total, "10:0 20:1 30:2")
+}
