@@ -125,17 +125,16 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 			s.forgetLost(a.table)
 		}
 		turned := left == nil || !slices.Equal(left.ids, page)
-		var back []int
 		if turned {
-			back = a.turnPage(s, b, now)
+			a.turnPage(s, b, now)
 		} else {
 			left = nil
 		}
-		if s.restarted(values, b.Origin.Uptime, back) {
+		if s.restarted(values, b.Origin.Uptime) {
 			clear(s.last)
-			s.forgetLost(a.table)
 			a.metrics.restarts.Inc()
 		}
+		s.countReturned()
 		if s.mayHaveReset(values) {
 			a.metrics.resets.Add(float64(s.resetHistograms(a.table, values)))
 		}
@@ -159,9 +158,8 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 	}
 }
 
-// turnPage gives a source the layout of a page that is not like the one before. It returns the places in source.last of
-// series that were lost, and are back.
-func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) []int {
+// turnPage gives a source the layout of a page that is not like the one before.
+func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	f, page := s.feed, b.Series[:b.Origin.Page]
 	hash := hashOf(page)
 	l := f.find(page, hash)
@@ -180,12 +178,12 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) []int {
 	young := func(b2 *block) bool {
 		return !s.wasYoung && isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
 	}
-	if s.layout != nil && !isFallen(b.Origin.Uptime, s.uptime) {
-		s.lose(l, a.table, now)
+	if !isFallen(b.Origin.Uptime, s.uptime) && (s.layout != nil || s.was != nil) {
+		s.lose(l, b.Origin.Partial, a.table, now)
 	}
 	// If no page has had the uptime so far, all of them lacked the lines of the Envoy.
 	isPart := s.partial || b.Origin.Partial || s.uptime < 0 && b.Origin.Uptime >= b.Interval
-	born, back := s.carry(l, isPart, young)
+	born := s.carry(l, isPart, young)
 	a.metrics.births.Add(float64(born))
 	switch {
 	case isFirst && slices.ContainsFunc(f.blocks, young):
@@ -193,7 +191,6 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) []int {
 	case isFirst:
 		a.metrics.firstPages.Inc()
 	}
-	return back
 }
 
 // tellBounds logs histograms whose bounds differ from those of other pages.
@@ -249,6 +246,7 @@ func (a *Aggregates) Forget(id series.SourceID) {
 // drop gives up what a source without a feed still holds.
 func (a *Aggregates) drop(s *source) {
 	s.forgetFormer(a.table)
+	s.forgetLost(a.table)
 	a.table.ReleaseTarget(s.target)
 }
 
@@ -263,6 +261,7 @@ func (a *Aggregates) forgetPages(s *source) {
 		a.detach(s)
 		s.interval = 0
 	}
+	s.forgetLost(a.table)
 }
 
 // detach takes a source out of its groups. What it has contributed stays. The caller has locked the feed.
@@ -271,7 +270,6 @@ func (a *Aggregates) detach(s *source) {
 		s.feed.leave(s.layout, a.table, a.clock().UnixMilli())
 		s.layout, s.last = nil, nil
 	}
-	s.forgetLost(a.table)
 	for _, g := range s.feed.locks {
 		g.leave(s)
 	}

@@ -83,6 +83,7 @@ type target struct {
 	hasGap bool
 	uptime time.Duration
 
+	partial  bool // its pages leave out lines with old timestamps
 	interval time.Duration
 	job      string
 }
@@ -117,7 +118,7 @@ func (t *target) scrape(lines ...line) {
 		shown[id] = true
 	}
 	b.Origin = series.Origin{Source: t.source, Job: t.job, Page: b.Len(), Good: true, Again: t.again, Gap: t.hasGap,
-		Uptime: t.uptime}
+		Uptime: t.uptime, Partial: t.partial}
 	t.finish(b, shown, 1)
 	t.again = true
 }

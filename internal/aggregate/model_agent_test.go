@@ -43,6 +43,7 @@ type simAgent struct {
 	ticked     map[string]time.Time // by app: the last batch, in true time
 	raw        map[string]bool      // raw series that were sent; false: and have a marker
 	expect     []simRow             // of the page that is handed over: rows that are not summed
+	mayMark    bool                 // its other rows may have been sent before, as far as the agent knows
 }
 
 // simBlock is a block of an agent's configuration.
@@ -121,19 +122,21 @@ func (a *simAgent) configured() (blocks []Block) {
 
 func (a *simAgent) name() string { return "agent-" + string(rune('0'+a.number)) }
 
-// reload applies the same blocks, or changes one, adds it, or takes it away.
+// reload applies the same blocks, or changes one, adds it, or takes one or all away.
 func (a *simAgent) reload() {
 	before := a.blocks
-	switch a.w.random.IntN(5) {
+	switch a.w.random.IntN(6) {
 	case 0: // all stay as they are
 	case 1:
-		a.change(0, simBlock{idle: a.blocks[0].idle, skips: !a.blocks[0].skips})
+		a.change(0, simBlock{idle: max(a.blocks[0].idle, simIdle), skips: !a.blocks[0].skips})
 	case 2:
 		a.change(a.w.random.IntN(2), simBlock{idle: simIdle + time.Duration(a.w.random.IntN(100))*time.Second})
 	case 3:
 		a.change(1, simBlock{idle: simIdle, skips: a.w.chance(50)})
 	case 4:
 		a.blocks[1] = simBlock{}
+	case 5:
+		a.blocks = [2]simBlock{}
 	}
 	a.w.note("agent %d: blocks %v, before %v", a.number, a.blocks, before)
 	for _, out := range a.outs {
@@ -171,11 +174,11 @@ func (a *simAgent) change(n int, b simBlock) {
 	a.blocks[n] = b
 }
 
-// stepClock sets the clock. It does nothing between a change of the blocks and the next good pages, and while most of a
-// page is missing, when aggregates have no source: an hour later by the clock they would be idle, and end.
+// stepClock sets the clock. It does nothing between a change of the blocks and the next good pages, when aggregates
+// have no source: an hour later by the clock they would be idle, and end.
 func (a *simAgent) stepClock() {
 	for s := range a.sources {
-		if s.isOut || s.last != nil && s.last.isPart {
+		if s.isOut {
 			return
 		}
 	}
@@ -189,6 +192,9 @@ func (a *simAgent) stepClock() {
 		for _, b := range a.a.blocks.all { // Go's times differ by the time that has passed, whatever the clock says
 			b.since = b.since.Add(by)
 		}
+		for _, s := range a.a.sources {
+			s.lostTill = s.lostTill.Add(by)
+		}
 		a.skew.Add(int64(by))
 	})
 }
@@ -199,13 +205,16 @@ type simSource struct {
 	agent  *simAgent
 	id     series.SourceID
 	target series.TargetID
-	due    time.Time // of the next scrape
-	last   *simPage  // the last good one
-	isOld  bool      // a batch of the target was sent before
-	isGood bool      // and the last one was of a good page
-	hasGap bool      // its next good page cannot be compared with those before
+	due    time.Time           // of the next scrape
+	last   *simPage            // the last good one
+	uptime time.Duration       // the last that a page has shown; negative: none has
+	lost   map[string]*simLost // lines that vanished when much of a page did, by key
+	isOld  bool                // a batch of the target was sent before
+	isGood bool                // and the last one was of a good page
+	hasGap bool                // its next good page cannot be compared with those before
 	live   []series.ID
 	ended  bool
+	isRaw  bool // its last good page was read without a block, so that the agent knows nothing of it
 	isOut  bool // the blocks have changed since its last good page
 }
 
@@ -224,8 +233,8 @@ func (tg *simTarget) joinAgent(a *simAgent, after time.Time) {
 
 func (a *simAgent) newSource(tg *simTarget, due time.Time) *simSource {
 	a.ids++
-	tg.missing = 0
-	s := &simSource{tg: tg, agent: a, id: a.ids, target: a.table.AddTarget(tg.labels()), due: due}
+	s := &simSource{tg: tg, agent: a, id: a.ids, target: a.table.AddTarget(tg.labels()), due: due,
+		uptime: -1, lost: map[string]*simLost{}}
 	a.sources[s] = true
 	a.w.plan(due, s.scrape)
 	return s
@@ -259,17 +268,11 @@ func (s *simSource) take(p *simPage) {
 	if s.ended {
 		return
 	}
-	if p.isPart && (s.last == nil || s.hasGap || s.isOut) {
-		s.fail() // what is missing would be new on the next page
-		return
-	}
-	if p.known = p.uptime; p.uptime < 0 && s.last != nil {
-		p.known = s.last.known
-	}
 	a := s.agent
 	for n, b := range a.blocks {
 		p.versions[n] = b.version
 	}
+	s.leaveOut(p)
 	b := s.batch()
 	a.expect = a.expect[:0]
 	for _, r := range p.rows {
@@ -278,8 +281,9 @@ func (s *simSource) take(p *simPage) {
 			a.expect = append(a.expect, r)
 		}
 	}
-	b.Origin.Page, b.Origin.Good, b.Origin.Uptime = b.Len(), true, p.uptime
-	s.tg.w.note("%s: page of source %d, uptime %v", s.tg.pod, s.id, p.uptime)
+	b.Origin.Page, b.Origin.Good, b.Origin.Uptime, b.Origin.Partial = b.Len(), true, p.uptime, p.isPartial
+	s.tg.w.note("%s: page of source %d, %d lines, uptime %v, partial: %v", s.tg.pod, s.id, len(p.rows), p.uptime,
+		p.isPartial)
 	hadGap := s.hasGap
 	s.send(b)
 	for _, r := range p.rows {
@@ -288,16 +292,85 @@ func (s *simSource) take(p *simPage) {
 		}
 	}
 	s.count(p, hadGap)
-	if !hadGap {
-		p.follow(s.last)
+	s.rememberLost(p)
+	if len(s.lost) == 0 && !p.isPartial {
+		s.tg.evicted = false
 	}
-	s.last, s.tg.evicted, s.isOut = p, false, false
+	s.last, s.isOut = p, false
+	if s.isRaw = p.versions == [2]int{}; s.isRaw { // the next page under a block is the first
+		s.forgetPages()
+	}
 	a.recount()
+}
+
+// simLost is a line that vanished when much of a page did.
+type simLost struct {
+	simRow
+	version int // of its block on its last page; 0: it was not summed
+}
+
+// leaveOut takes lines from a page that its target does not show now.
+func (s *simSource) leaveOut(p *simPage) {
+	w, tg := s.tg.w, s.tg
+	if s.last == nil || s.hasGap {
+		return
+	}
+	part := *p
+	part.rows = nil
+	switch {
+	case tg.missing > 0:
+		tg.missing--
+		part.uptime = -1
+		if !tg.isEmpty {
+			part.rows = slices.DeleteFunc(slices.Clone(p.rows), func(r simRow) bool { return r.block == 0 })
+		}
+		if len(s.lost) == 0 && !s.last.losesMuch(&part) { // it would be taken for an eviction
+			return
+		}
+	case tg.partial > 0:
+		tg.partial--
+		part.isPartial = true
+		out := map[string]bool{}
+		for _, r := range p.rows {
+			family := r.family
+			if _, ok := out[family]; !ok {
+				out[family] = w.chance(30)
+			}
+			if !out[family] {
+				part.rows = append(part.rows, r)
+			}
+		}
+	default:
+		return
+	}
+	*p = part
+}
+
+// uptimeFell reports whether a page has a smaller uptime than those before.
+func (s *simSource) uptimeFell(p *simPage) bool { return p.uptime >= 0 && p.uptime < s.uptime }
+
+// rememberLost notes which lines have vanished with much of a page, and may return in the same life.
+func (s *simSource) rememberLost(p *simPage) {
+	switch {
+	case s.uptimeFell(p):
+		clear(s.lost)
+	case s.last != nil && (s.isOut || p.isPartial || s.last.losesMuch(p)):
+		for _, r := range s.last.rows {
+			s.lost[r.key] = &simLost{r, s.last.versions[r.block]}
+		}
+	}
+	for _, r := range p.rows {
+		delete(s.lost, r.key)
+	}
+	if p.uptime >= 0 {
+		s.uptime = p.uptime
+	}
 }
 
 // count adds what the rows of a good page may be counted for.
 func (s *simSource) count(p *simPage, hadGap bool) {
 	a, truth := s.agent, &s.tg.w.truth
+	all := truth.increases(s, p)
 	for i := range p.rows {
 		r := &p.rows[i]
 		if p.versions[r.block] == 0 {
@@ -312,7 +385,7 @@ func (s *simSource) count(p *simPage, hadGap bool) {
 			}
 		}
 		claim := lifeOfKey{r.life, r.key}
-		bounds := truth.increase(s.last, p, r, a.blocks[r.block].skips)
+		bounds := all[i]
 		if s.last == nil && !hadGap {
 			truth.base[r.key] += r.value
 			if p.uptime >= 0 && p.uptime < s.tg.w.interval { // nobody else may have counted it
@@ -323,6 +396,11 @@ func (s *simSource) count(p *simPage, hadGap bool) {
 		out.pending.least += bounds.least
 		out.pending.most += bounds.most
 	}
+}
+
+func (s *simSource) forgetPages() {
+	s.last, s.uptime = nil, -1
+	clear(s.lost)
 }
 
 // fail hands a failed scrape to the agent.
@@ -355,6 +433,7 @@ func (s *simSource) send(b *series.Batch) {
 	up := s.add(line{"up", "", model.MetricTypeGauge, 0})
 	b.Add(up, 1)
 	now := slices.Clone(b.Series[:page])
+	a.mayMark = s.isRaw
 	a.w.call(func() {
 		if err := a.a.Append(b); err != nil {
 			a.w.t.Error(err)
@@ -362,7 +441,7 @@ func (s *simSource) send(b *series.Batch) {
 	})
 	a.table.Release(slices.Values(append(s.live, up)))
 	if s.hasGap {
-		s.last = nil
+		s.forgetPages()
 		a.recount()
 	}
 	s.live, s.isOld, s.isGood = now, true, b.Origin.Good
@@ -418,7 +497,6 @@ func (s *simSource) successor() *simSource {
 	a := s.agent
 	next := *s
 	next.hasGap = s.hasGap || s.last != nil
-	s.tg.missing = 0
 	s.ended = true
 	delete(a.sources, s)
 	a.sources[&next] = true
@@ -482,7 +560,7 @@ func (a *simAgent) checkRest(b *series.Batch) {
 		case !isMarker:
 			t.Errorf("%s behind the page is no marker", name)
 		default:
-			if _, ok := a.raw[name]; !ok {
+			if _, ok := a.raw[name]; !ok && !a.mayMark {
 				t.Errorf("%s gets a marker, and was never sent", name)
 			}
 			a.raw[name] = false

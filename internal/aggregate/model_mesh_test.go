@@ -118,8 +118,10 @@ type simTarget struct {
 	hasUptime  bool // on its pages
 	setsClock  bool // the clock of its node is set; such a target evicts nothing
 	evicted    bool // since its last good page
-	missing    int  // so many more pages lack the lines of block 0, which are most, and the uptime
 	isReversed bool // its pages have their families in another order
+	missing    int  // how many of its next pages lack the Envoy's part
+	isEmpty    bool // and show nothing else either
+	partial    int  // how many of its next pages leave out lines with old timestamps
 
 	agent *simAgent
 	feed  *simSource // its pages at the agent
@@ -135,14 +137,6 @@ func (w *world) newTarget(age time.Duration) {
 	w.note("%s of %s begins, age %v, uptime on its page: %v", tg.pod, tg.app, age, tg.hasUptime)
 	tg.happen(false)
 	tg.joinAgent(pick(w, w.agents), time.Now())
-	if age == 0 && w.chance(40) { // while its process looks young
-		do := pick(w, []func(){tg.flap, tg.handOver})
-		w.plan(time.Now().Add(time.Duration(w.random.Int64N(int64(2*w.interval)))), func() {
-			if !tg.gone {
-				do()
-			}
-		})
-	}
 }
 
 // restart replaces the Envoy by a new one.
@@ -151,6 +145,17 @@ func (tg *simTarget) restart() {
 	tg.process = tg.w.newProcess(0)
 	tg.w.note("%s: its Envoy restarts", tg.pod)
 	tg.happen(tg.w.chance(40))
+}
+
+// restartBefore replaces the Envoy by a new one, and does something when a page of that may have been read.
+func (tg *simTarget) restartBefore(do func()) {
+	tg.restart()
+	after := min(tg.w.interval, 5*time.Second) + time.Duration(tg.w.random.Int64N(int64(tg.w.interval)))
+	tg.w.plan(time.Now().Add(after), func() {
+		if !tg.gone {
+			do()
+		}
+	})
 }
 
 // evict takes lines away that come back with the next request, at 0. At most one family is evicted between two good
@@ -168,23 +173,6 @@ func (tg *simTarget) evict() {
 	}
 }
 
-// loseLines lets some pages lack most of their lines: Istio's agent leaves out the Envoy's page if it cannot read it,
-// and serves the rest. Not of a target whose clock is set: an uptime that falls meanwhile shows another process.
-func (tg *simTarget) loseLines() {
-	lines := [2]int{}
-	for n, f := range families() {
-		if tg.process.stats[n].life != 0 {
-			lines[f.block] += len(f.lines())
-		}
-	}
-	if last := tg.feed.last; last == nil || tg.feed.hasGap || tg.evicted || tg.setsClock ||
-		lines[0] < lines[1] {
-		return
-	}
-	tg.missing = 1 + tg.w.random.IntN(3)
-	tg.w.note("%s: most lines are missing", tg.pod)
-}
-
 // stepNodeClock sets the clock of the node back. Envoy computes its uptime from it. It never looks as if it had just
 // started, or its first page at another agent would be counted.
 func (tg *simTarget) stepNodeClock() {
@@ -192,6 +180,23 @@ func (tg *simTarget) stepNodeClock() {
 	if tg.setsClock && tg.hasUptime && tg.uptime() > by+time.Minute {
 		tg.process.clockBack += by
 		tg.w.note("%s: the clock of its node is set back", tg.pod)
+	}
+}
+
+// hide lets pages lack what the Envoy says, or all lines: Istio's agent merges the pages of Envoy and application, and
+// leaves out what it cannot read.
+func (tg *simTarget) hide() {
+	if !tg.setsClock {
+		tg.missing, tg.isEmpty = 1+tg.w.random.IntN(4), tg.w.chance(30)
+		tg.w.note("%s: %d pages without the Envoy's part, empty: %v", tg.pod, tg.missing, tg.isEmpty)
+	}
+}
+
+// age lets pages leave out lines with old timestamps.
+func (tg *simTarget) age() {
+	if !tg.setsClock {
+		tg.partial = 1 + tg.w.random.IntN(3)
+		tg.w.note("%s: %d pages leave out lines", tg.pod, tg.partial)
 	}
 }
 
@@ -208,7 +213,8 @@ func (tg *simTarget) flap() {
 	w, due := tg.w, tg.feed.due
 	w.note("%s is lost, and found again", tg.pod)
 	tg.feed.end()
-	for back := time.Now().Add(time.Duration(w.random.Int64N(int64(2 * w.interval)))); due.Before(back); {
+	longest := pick(w, []time.Duration{w.interval / 4, 2 * w.interval})
+	for back := time.Now().Add(time.Duration(w.random.Int64N(int64(longest)))); due.Before(back); {
 		due = due.Add(w.interval)
 	}
 	tg.feed = tg.agent.newSource(tg, due)
@@ -256,43 +262,42 @@ func (tg *simTarget) uptime() time.Duration {
 
 // simPage is what a scrape reads.
 type simPage struct {
-	process  *process
-	uptime   time.Duration
-	known    time.Duration // the uptime of the last page that had one
-	isPart   bool          // most lines are missing
-	rows     []simRow
-	vanished map[string]simRow // by key, see follow
-	versions [2]int            // of the agent's blocks when it was handed over; 0: there was none
+	process   *process
+	uptime    time.Duration
+	rows      []simRow
+	isPartial bool   // lines were left out
+	versions  [2]int // of the agent's blocks when it was handed over; 0: there was none
 }
 
 type simRow struct {
 	line
-	key   string // see keyOf
-	life  int
-	block int
+	key    string // see keyOf
+	family string // and of the first line of its family
+	life   int
+	block  int
+}
+
+// isBelow reports whether the next row is the next bucket of the same histogram.
+func (r *simRow) isBelow(next *simRow) bool {
+	return r.family == next.family && r.name == next.name && r.label != next.label
 }
 
 // page returns the page as it is now.
 func (tg *simTarget) page() *simPage {
 	tg.happen(false)
 	p := &simPage{process: tg.process, uptime: tg.uptime()}
-	isMissing := tg.missing > 0
-	if isMissing {
-		tg.missing--
-		p.uptime, p.isPart = -1, true
-	}
 	all := families()
 	for n := range all {
 		if tg.isReversed {
 			n = len(all) - 1 - n
 		}
 		f, s := all[n], tg.process.stats[n]
-		if s.life == 0 || isMissing && f.block == 0 {
+		if s.life == 0 {
 			continue
 		}
 		for i, l := range f.lines() {
 			l.value = s.values[i]
-			p.rows = append(p.rows, simRow{l, keyOf(tg.app, f, i), s.life, f.block})
+			p.rows = append(p.rows, simRow{l, keyOf(tg.app, f, i), keyOf(tg.app, f, 0), s.life, f.block})
 		}
 	}
 	return p
@@ -306,6 +311,20 @@ func (p *simPage) row(key string) *simRow {
 		}
 	}
 	return nil
+}
+
+// losesMuch reports whether at least half of the lines of a page that are summed are not on the next one.
+func (p *simPage) losesMuch(next *simPage) bool {
+	gone, summed := 0, 0
+	for _, r := range p.rows {
+		if p.versions[r.block] > 0 {
+			summed++
+			if next.row(r.key) == nil {
+				gone++
+			}
+		}
+	}
+	return gone > 0 && 2*gone >= summed
 }
 
 // keyOf names a line of a family over all pods of an app: reviews istio_ms_bucket code=200,le=5.

@@ -221,18 +221,21 @@ func steps() []simStep {
 	return []simStep{
 		{"restart", 12, of((*simTarget).restart)},
 		{"eviction", 12, of((*simTarget).evict)},
-		{"lines missing", 4, of((*simTarget).loseLines)},
 		{"node clock", 3, of((*simTarget).stepNodeClock)},
+		{"page without the Envoy's part", 6, of((*simTarget).hide)},
+		{"page that leaves out lines", 4, of((*simTarget).age)},
 		{"new pod", 8, func(w *world) {
 			if len(w.targets) < 6 {
 				w.newTarget(0)
 			}
 		}},
 		{"pod gone", 5, of((*simTarget).end)},
-		{"pod found again", 6, of((*simTarget).flap)},
+		{"pod found again", 4, of((*simTarget).flap)},
 		{"other URL", 4, of((*simTarget).move)},
 		{"other rules", 3, of((*simTarget).reread)},
-		{"handover", 7, of((*simTarget).handOver)},
+		{"handover", 5, of((*simTarget).handOver)},
+		{"handover of a young process", 3, of(func(tg *simTarget) { tg.restartBefore(tg.handOver) })},
+		{"young process found again", 3, of(func(tg *simTarget) { tg.restartBefore(tg.flap) })},
 		{"agent restart", 3, func(w *world) { pick(w, w.agents).restart() }},
 		{"agent clock", 4, func(w *world) { pick(w, w.agents).stepClock() }},
 		{"reload", 6, func(w *world) { pick(w, w.agents).reload() }},

@@ -1,8 +1,7 @@
 package aggregate
 
 import (
-	"maps"
-	"strings"
+	"slices"
 	"time"
 )
 
@@ -68,87 +67,78 @@ func (t *truth) at(key string, when time.Time, atMost bool) float64 {
 // bounds are the least and the most that an agent may count.
 type simBounds struct{ least, most float64 }
 
-// increase returns what an agent may count of a row of a page. before is the page that it has read last in this
-// sequence of pages; nil: none. This is the table of semantics, in terms of
-// what has really happened:
+// increases returns what an agent may count of the rows of a page.
+func (t *truth) increases(s *simSource, p *simPage) []simBounds {
+	all := make([]simBounds, len(p.rows))
+	for i := range slices.Backward(p.rows) {
+		r := &p.rows[i]
+		all[i] = t.increase(s, p, r, s.agent.blocks[r.block].skips)
+		if i+1 < len(all) && r.isBelow(&p.rows[i+1]) { // a bucket does not grow by more than the next one
+			all[i].least = min(all[i].least, all[i+1].least)
+		}
+	}
+	return all
+}
+
+// increase returns what an agent may count of a row of a page. This is the table of semantics, in terms of what has
+// really happened:
 //
 //	the lines lived on           what was added
-//	new lines                    all of them, or nothing if the block leaves out births. If they vanished with half of
-//	                             an earlier page: what they have more than then
+//	new lines                    all of them, or nothing if the block leaves out births
 //	the lines began again at 0   all of them. If they have grown past what they had, that is not seen
 //	the first page               nothing, except of a process that nobody can have seen before. The first page under a
 //	                             changed block is one, too
-func (t *truth) increase(before, now *simPage, r *simRow, skipsBirths bool) simBounds {
-	switch {
-	case before == nil:
-		return simBounds{}
-	case !before.knows(now, r.block) && before.looksLikeRestart(now):
-		return simBounds{0, r.value} // all of it has happened since
-	case !before.knows(now, r.block):
+//	lines that were missing      what was added since they were counted last, if much of a page was missing. If they
+//	                             began again at 0 meanwhile, and have grown past what they had, that is not seen
+//	new lines of a partial page  nothing, and of the page after it. They may be old
+func (t *truth) increase(s *simSource, now *simPage, r *simRow, skipsBirths bool) simBounds {
+	before, looksNew := s.last, s.looksLikeRestart(now)
+	if before == nil {
 		return simBounds{}
 	}
+	first := simBounds{}
+	if looksNew {
+		first.most = r.value // all of it has happened since
+	}
+	if !before.knows(now, r.block) {
+		return first
+	}
 	last := before.row(r.key)
-	old, vanished := before.vanished[r.key]
-	isRestart := before.process != now.process && before.looksLikeRestart(now)
+	isRestart := before.process != now.process && looksNew
+	if last == nil {
+		switch lost := s.lost[r.key]; {
+		case lost != nil && !s.uptimeFell(now):
+			return lost.increase(now, r, first, skipsBirths)
+		case before.isPartial || now.isPartial:
+			return first
+		case skipsBirths && !isRestart: // all of it may have happened since, but it is a birth
+			return first
+		}
+		return simBounds{r.value, r.value}
+	}
 	switch {
-	case last == nil && vanished && old.life == r.life:
-		return simBounds{r.value - old.value, r.value - old.value}
-	case last == nil && vanished && !isRestart:
-		return simBounds{0, r.value} // as if the page before had only left them out
-	case last == nil && skipsBirths && !isRestart && before.looksLikeRestart(now):
-		return simBounds{0, r.value} // all of it has happened since, but it is a birth
-	case last == nil && skipsBirths && !isRestart:
-		return simBounds{}
-	case last == nil, last.life != r.life && (isRestart || r.value < last.value):
+	case last.life != r.life && (isRestart || r.value < last.value):
 		return simBounds{r.value, r.value}
 	case last.life != r.life:
-		return simBounds{before.leastGrowth(now, r), r.value}
+		return simBounds{r.value - last.value, r.value}
 	default:
 		return simBounds{r.value - last.value, r.value - last.value}
 	}
 }
 
-// leastGrowth returns by how much a line seems to have grown at least, if it is not seen that it began again at 0. A
-// bucket counts no more than those above it.
-func (p *simPage) leastGrowth(now *simPage, r *simRow) float64 {
-	least := r.value - p.row(r.key).value
-	if !strings.HasSuffix(r.name, "_bucket") {
-		return least
-	}
-	for i := range now.rows {
-		other := &now.rows[i]
-		if other.life == r.life && other.name == r.name && other.value >= r.value {
-			least = min(least, other.value-p.row(other.key).value)
-		}
-	}
-	return max(0, least)
-}
-
-// follow notes which lines have vanished together with at least half of the page. A page may leave out a part without
-// an error, so their values are remembered, unless the uptime shows another process.
-func (p *simPage) follow(before *simPage) {
-	if before == nil || p.uptime >= 0 && p.uptime < before.known {
-		return
-	}
-	gone, summed := map[string]simRow{}, 0
-	for _, r := range before.rows {
-		if before.versions[r.block] == 0 {
-			continue
-		}
-		summed++
-		if p.row(r.key) == nil {
-			gone[r.key] = r
-		}
-	}
-	p.vanished = maps.Clone(before.vanished)
-	for _, r := range p.rows {
-		delete(p.vanished, r.key)
-	}
-	if len(gone)*2 >= summed && len(gone) > 0 {
-		if p.vanished == nil {
-			p.vanished = map[string]simRow{}
-		}
-		maps.Copy(p.vanished, gone)
+// increase returns what an agent may count of a line that was missing. first is for one that it does not know.
+func (lost *simLost) increase(now *simPage, r *simRow, first simBounds, skipsBirths bool) simBounds {
+	switch {
+	case lost.version == 0 || lost.version != now.versions[r.block]:
+		return first
+	case lost.life == r.life:
+		return simBounds{r.value - lost.value, r.value - lost.value}
+	case skipsBirths:
+		return simBounds{0, r.value}
+	case r.value < lost.value:
+		return simBounds{r.value, r.value}
+	default:
+		return simBounds{r.value - lost.value, r.value}
 	}
 }
 
@@ -159,16 +149,19 @@ func (p *simPage) knows(now *simPage, block int) bool {
 
 // looksLikeRestart reports whether a page looks as if it were of another process: the uptime is smaller and half of the
 // lines are, or nine tenths are and there is no uptime.
-func (p *simPage) looksLikeRestart(now *simPage) bool {
+func (s *simSource) looksLikeRestart(now *simPage) bool {
+	if s.last == nil {
+		return false
+	}
 	share := 0.9
-	if now.uptime >= 0 && p.known >= 0 {
-		if share = 0.5; now.uptime >= p.known {
+	if now.uptime >= 0 && s.uptime >= 0 {
+		if share = 0.5; now.uptime >= s.uptime {
 			return false
 		}
 	}
 	fell, had := 0, 0
 	for _, r := range now.rows {
-		if last := p.row(r.key); last != nil && last.value > 0 && p.knows(now, r.block) {
+		if last := s.last.row(r.key); last != nil && last.value > 0 && s.last.knows(now, r.block) {
 			had++
 			if r.value < last.value {
 				fell++

@@ -26,7 +26,8 @@ type source struct {
 	was      *former // the last good page under the blocks before; nil: there was none
 	lost     *former // series that vanished when much of a page did, see lose; nil: none
 	lostTill time.Time
-	partial  bool // the last good page lacked lines, see series.Origin
+	returned []returned // those of them that are on the present page
+	partial  bool       // the last good page lacked lines, see series.Origin
 }
 
 // former is a page under blocks that are not in force any more, or with which the next page cannot be compared. It
@@ -36,7 +37,6 @@ type former struct {
 	blocks []*block  // by row; nil: the series was not summed
 	last   []float64 // by row; of series that were summed
 	all    []*block  // that were in force for the job
-	page   int       // how many rows were on the page; those behind them were lost before, see lose
 }
 
 // former returns what is to be known of the last good page once other blocks are in force.
@@ -45,17 +45,13 @@ func (s *source) former() *former {
 		return s.was
 	}
 	l := s.layout
-	n := len(l.ids)
-	f := &former{slices.Clone(l.ids), make([]*block, n), make([]float64, n), s.feed.blocks, n}
+	f := &former{slices.Clone(l.ids), make([]*block, len(l.ids)), make([]float64, len(l.ids)), s.feed.blocks}
 	k := 0
 	for i, ref := range l.refs {
 		if ref != 0 {
 			f.blocks[i], f.last[i] = s.feed.blocks[ref.group()-1], s.last[k]
 			k++
 		}
-	}
-	if s.lost != nil {
-		f.addAll(s.lost)
 	}
 	return f
 }
@@ -80,15 +76,19 @@ func (s *source) forgetFormer(table *series.Table) {
 // isNew is what source.last has of a series that is new on the page, until it is known whether the process is new, too.
 const isNew = -1
 
+// returned is a lost series that is on the present page.
+type returned struct {
+	place int     // in source.last
+	last  float64 // its last value; NaN: none that it can be compared with
+}
+
 // carry gives the source the layout of the present page. It returns how many series that are summed are new on it.
 // young says of a block whether the process has started after it came into force, and within the last interval.
 //
-// It also returns the places in last of series that were lost, and are back, in order.
-//
 // last then has the value of each series on the page before, or isNew. If there was no page before, or the series was
 // not summed then, or the page before was partial, it has NaN, so that count takes the present value as the first; 0 if
-// the process is young.
-func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born int, back []int) {
+// the process is young. The series that have returned wait in s.returned.
+func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born int) {
 	last := make([]float64, 0, to.summed)
 	find, places := finder{}, []int32(nil)
 	switch {
@@ -103,12 +103,15 @@ func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born 
 	}
 	for i, ref := range to.refs {
 		if ref == 0 {
+			if s.lost != nil && s.isLost(&findLost, to.ids[i]) {
+				s.lost.take(findLost.next-1, nil)
+			}
 			continue
 		}
 		v, b := math.NaN(), s.feed.blocks[ref.group()-1]
 		switch n := find.row(to.ids[i]); {
-		case s.layout != nil && n < 0 && findLost.row(to.ids[i]) >= 0:
-			v, back = s.lost.take(findLost.next-1, b), append(back, len(last))
+		case n < 0 && s.isLost(&findLost, to.ids[i]):
+			s.returned = append(s.returned, returned{len(last), s.lost.take(findLost.next-1, b)})
 		case s.layout != nil && n < 0 && (partial || s.feed.slot(ref).kind != counter):
 		case s.layout != nil && n < 0:
 			v = isNew
@@ -117,8 +120,8 @@ func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born 
 				v = s.last[k]
 			}
 		case s.was != nil:
-			if v = s.was.lastOf(n, b); n >= s.was.page {
-				back = append(back, len(last))
+			if v = s.was.lastOf(n, b); v == isNew && partial {
+				v = math.NaN()
 			}
 		case young(b):
 			v = 0
@@ -129,7 +132,7 @@ func (s *source) carry(to *layout, partial bool, young func(*block) bool) (born 
 		last = append(last, v)
 	}
 	s.layout, s.last = to, last
-	return born, back
+	return born
 }
 
 // lastOf returns what source.last is to have of a series under a block. n is its row; -1: it has none.
@@ -146,36 +149,74 @@ func (f *former) lastOf(n int, b *block) float64 {
 
 // Much of a page can be missing although the scrape is good: Istio's agent merges the pages of the Envoy and of the
 // application, and leaves out those that it cannot read. If at least half of the series that are summed vanish at once,
-// their last values are kept for lostFor. If a series returns, it counts from there, not from 0.
+// the last values of all that vanish are kept for lostFor, and so if the page lacks lines (series.Origin.Partial), or
+// is the first under other blocks. If a series returns, it counts from there, not from 0.
 const (
 	lostShare = 0.5
 	lostFor   = 15 * time.Minute
-	mostLost  = 20_000 // or twice as many as the page before had; then only those that vanished last are kept
+	mostLost  = 20_000 // or twice as many as vanish now; with more, those that vanished before are forgotten
 )
 
-// lose keeps what is known of the series that are not in to, the layout of the present page, if they are many. It is
+// notSummed is the block of lost series that no block summed. It is in no list of blocks.
+var notSummed = &block{}
+
+// lose keeps what is known of the series that are not in to, the layout of the present page, if they may return. It is
 // called before carry.
-func (s *source) lose(to *layout, table *series.Table, now time.Time) {
+func (s *source) lose(to *layout, partial bool, table *series.Table, now time.Time) {
 	find, gone := finder{ids: to.ids}, &former{}
-	k := 0
-	for i, ref := range s.layout.refs {
-		if ref == 0 {
-			continue
-		}
-		if find.row(s.layout.ids[i]) < 0 {
-			gone.add(s.layout.ids[i], s.feed.blocks[ref.group()-1], s.last[k])
-		}
-		k++
-	}
-	if len(gone.ids) == 0 || float64(len(gone.ids)) < lostShare*float64(s.layout.summed) {
+	switch {
+	case s.layout == nil:
+		s.loseFormer(&find, gone)
+	case !s.losePage(&find, gone) && !partial:
 		return
 	}
-	if s.lost != nil && len(s.lost.ids) <= max(mostLost, 2*s.layout.summed) {
+	if len(gone.ids) == 0 {
+		return
+	}
+	if s.lost != nil && len(s.lost.ids) <= max(mostLost, 2*len(gone.ids)) {
 		gone.addAll(s.lost)
 	}
 	table.Retain(slices.Values(gone.ids))
 	s.forgetLost(table)
 	s.lost, s.lostTill = gone, now.Add(lostFor)
+}
+
+// losePage adds the series of the page before that are not on the present page to gone. It reports whether they are at
+// least half of those that are summed.
+func (s *source) losePage(find *finder, gone *former) (much bool) {
+	summed, k := 0, 0
+	for i, ref := range s.layout.refs {
+		b, last := notSummed, math.NaN()
+		if ref != 0 {
+			b, last = s.feed.blocks[ref.group()-1], s.last[k]
+			k++
+		}
+		id := s.layout.ids[i]
+		if find.row(id) >= 0 {
+			continue
+		}
+		if gone.add(id, b, last); ref != 0 {
+			summed++
+		}
+	}
+	return summed > 0 && float64(summed) >= lostShare*float64(k)
+}
+
+// loseFormer adds the series of the last page under other blocks that are not on the present page to gone. There are
+// none if the pages cannot be compared.
+func (s *source) loseFormer(find *finder, gone *former) {
+	if s.was.all == nil {
+		return
+	}
+	for i, id := range s.was.ids {
+		switch b := s.was.blocks[i]; {
+		case find.row(id) >= 0:
+		case b == nil:
+			gone.add(id, notSummed, math.NaN())
+		default:
+			gone.add(id, b, s.was.last[i])
+		}
+	}
 }
 
 // forgetLost gives up the series that vanished.
@@ -200,13 +241,28 @@ func (f *former) addAll(other *former) {
 	}
 }
 
+// isLost reports whether a series is lost, and has not returned. Its row is find.next-1.
+func (s *source) isLost(find *finder, id series.ID) bool {
+	row := find.row(id)
+	return row >= 0 && s.lost.blocks[row] != nil
+}
+
 // take returns what source.last is to have of a lost series that is back under a block. It is not lost any more.
 func (f *former) take(row int, b *block) float64 {
 	was := f.blocks[row]
-	if f.blocks[row] = nil; was != b {
-		return isNew
+	if f.blocks[row] = nil; was != b { // it was lost under another block
+		return math.NaN()
 	}
 	return f.last[row]
+}
+
+// countReturned says from which values lost series that are on the present page are counted. They have no part in
+// restarted: they may have begun again some pages ago.
+func (s *source) countReturned() {
+	for _, r := range s.returned {
+		s.last[r.place] = r.last
+	}
+	s.returned = s.returned[:0]
 }
 
 // countNew says from which value series that are new on the page are counted: from 0, or from their present values if
@@ -236,8 +292,7 @@ const (
 )
 
 // restarted reports whether the page is that of another process than the page before. The layout is that of the page.
-// back are the places of series that the page before did not have: they say nothing of what has happened since.
-func (s *source) restarted(values []float64, uptime time.Duration, back []int) bool {
+func (s *source) restarted(values []float64, uptime time.Duration) bool {
 	share := restartShareUnknown
 	if uptime >= 0 && s.uptime >= 0 {
 		if uptime >= s.uptime {
@@ -250,9 +305,7 @@ func (s *source) restarted(values []float64, uptime time.Duration, back []int) b
 		if ref == 0 {
 			continue
 		}
-		if len(back) > 0 && back[0] == k {
-			back = back[1:]
-		} else if last := s.last[k]; last > 0 && s.feed.slot(ref).kind == counter {
+		if last := s.last[k]; last > 0 && s.feed.slot(ref).kind == counter {
 			had++
 			if v := values[i]; v < last && isCounted(v) {
 				fell++
