@@ -26,7 +26,8 @@ func mutants() []mutant {
 			"case n >= 0 && f.blocks[n] == b:", "case n >= 0 && f.blocks[n] != nil:"),
 		one("a failed scrape is taken for an empty page", "aggregates.go",
 			"a.takePage(s, b, now)\n\t}\n\ts.rest",
-			"a.takePage(s, b, now)\n\t} else if left != nil {\n\t\ts.layout, s.last = &layout{users: 1}, nil\n\t}\n\ts.rest"),
+			"a.takePage(s, b, now)\n\t} else if left != nil {\n\t\ts.layout, s.last = &layout{users: 1}, nil\n\t}\n"+
+				"\ts.rest"),
 		one("a restart is ignored", "source.go", "return had > 0 &&", "return false && had > 0 &&"),
 		one("a birth is ignored", "source.go", "if s.feed.blocks[ref.group()-1].SkipFirst {", "if true {"),
 		one("a birth is counted although the block leaves it out", "source.go",
