@@ -155,6 +155,7 @@ func (a *Aggregates) takePage(s *source, b *series.Batch, now time.Time) {
 	if s.partial = o.Partial; o.Uptime >= 0 {
 		s.uptime = o.Uptime
 	}
+	s.noUptime = o.Uptime < 0
 	a.metrics.resets.Add(float64(s.count(values)))
 	a.metrics.summed.Add(float64(s.layout.summed))
 }

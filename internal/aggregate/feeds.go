@@ -49,11 +49,15 @@ func (a *Aggregates) source(b *series.Batch) *source {
 // mu.
 func (a *Aggregates) rememberYoung(s *source) {
 	now := a.clock()
-	if s.uptime < 0 || s.uptime >= s.interval {
+	age := s.uptime
+	if s.noUptime && age >= 0 { // the last page may have been of a new process
+		age = 0
+	}
+	if age < 0 || age >= s.interval {
 		return
 	}
 	a.table.Read(func(v series.View) {
-		a.young[v.TargetLabels(s.target).Hash()] = now.Add(s.interval + uptimeLag - s.uptime)
+		a.young[v.TargetLabels(s.target).Hash()] = now.Add(s.interval + uptimeLag - age)
 	})
 }
 

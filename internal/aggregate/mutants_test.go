@@ -170,7 +170,7 @@ func TestModelFindsMutants(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.Command("go", "test", "-count=1", "-overlay", m.overlay(t), "-run", "^TestModel$", ".")
-			cmd.Env = append(os.Environ(), "MODEL_MUTANTS=", "MODEL_FIRST=0", "MODEL_SEEDS=300")
+			cmd.Env = append(os.Environ(), "MODEL_MUTANTS=", "MODEL_FIRST=0", "MODEL_SEEDS=1000")
 			out, err := cmd.CombinedOutput()
 			text := string(out)
 			switch {

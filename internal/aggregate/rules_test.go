@@ -345,3 +345,22 @@ func TestFirstPageIsEmpty(t *testing.T) {
 	}
 	b.want(total, "20:0 30:20")
 }
+
+// TestNewProcessOnAPageWithoutUptime: it has been counted when its pod is found again.
+func TestNewProcessOnAPageWithoutUptime(t *testing.T) {
+	b := newBed(t, istio())
+	b.wait(time.Minute)
+	a := b.target("a")
+	a.uptime = time.Hour
+	a.scrape(requests(100))
+	b.wait(10 * time.Second)
+	a.uptime = -1
+	a.scrape(requests(2))
+	a.end()
+	b.wait(10 * time.Second)
+	a = b.target("a")
+	a.uptime = 5 * time.Second
+	a.scrape(requests(3))
+	b.wait(10 * time.Second)
+	b.want(total, "70:0 80:2 90:2")
+}

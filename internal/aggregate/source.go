@@ -20,6 +20,7 @@ type source struct {
 	last     []float64 // the values on that page of the series that are summed, in its order
 	good     bool      // the last scrape succeeded
 	again    bool      // the target had been scraped before, and nothing of it was summed
+	noUptime bool      // the last good page lacked it
 	wasYoung bool      // its first page may be of a process that was young on a page of an earlier source
 	uptime   time.Duration
 	interval time.Duration
