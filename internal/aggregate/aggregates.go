@@ -180,6 +180,9 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	young := func(b2 *block) bool {
 		return !s.wasYoung && isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
 	}
+	if s.layout == nil && (s.was == nil || s.was.all == nil) { // there is no page that this one can be compared with
+		s.uptime = -1
+	}
 	if !isFirst && !isFallen(b.Origin.Uptime, s.uptime) {
 		s.lose(l, b.Origin.Partial, a.table, now)
 	}

@@ -152,6 +152,26 @@ func TestNewProcessShowsItsSeriesOneByOne(t *testing.T) {
 	b.want(aggregate("istio_t_total", "", ""), "10:0 20:0 30:3")
 }
 
+// TestNewProcessShowsWhatItHasLater: its first page has the lines that the last page of the process before had.
+func TestNewProcessShowsWhatItHasLater(t *testing.T) {
+	b := newBed(t, istio())
+	a := b.target("a")
+	a.uptime = time.Hour
+	b.wait(time.Second)
+	a.scrape(requests(100), others(1, "x")[0])
+	a.uptime = -1
+	for i, uptime := range []time.Duration{-1, 4 * time.Second} {
+		b.wait(10 * time.Second)
+		a.uptime = uptime
+		a.scrape(others(float64(1+i), "x")...)
+	}
+	b.wait(10 * time.Second)
+	a.uptime = 14 * time.Second
+	a.scrape(others(2, "x")[0], requests(130))
+	b.wait(10 * time.Second)
+	b.want(total, "10:0 20:0 30:0 40:130")
+}
+
 // TestLinesLeftOut: a page leaves out lines with old timestamps.
 func TestLinesLeftOut(t *testing.T) {
 	b := newBed(t, istio())
@@ -310,5 +330,34 @@ func TestManyAggregatesBecomeIdleAtOnce(t *testing.T) {
 	}
 	if ended < n-mostIdle {
 		t.Errorf("%d aggregates have ended, want at least %d", ended, n-mostIdle)
+	}
+}
+
+// TestFirstPageWithoutTheEnvoysPart: what is new on the first page with an uptime may be old, unless the process is
+// young. So may what is new after a page that had nothing to sum, if no page has an uptime.
+func TestFirstPageWithoutTheEnvoysPart(t *testing.T) {
+	for uptime, want := range map[time.Duration]string{
+		time.Hour: "90:0 100:1", 7 * time.Second: "90:0 100:1001", -1: "90:0 100:1",
+	} {
+		for _, afterGap := range []bool{false, true} {
+			b := newBed(t, istio())
+			b.wait(time.Minute)
+			a := b.target("a")
+			if afterGap {
+				a.uptime = 2 * time.Hour
+				a.scrape()
+			}
+			b.wait(10 * time.Second)
+			a.uptime, a.hasGap = -1, afterGap
+			a.scrape()
+			a.hasGap = false
+			b.wait(10 * time.Second)
+			a.uptime = uptime
+			a.scrape(requests(1000))
+			b.wait(10 * time.Second)
+			a.scrape(requests(1001))
+			b.wait(10 * time.Second)
+			b.want(total, want)
+		}
 	}
 }

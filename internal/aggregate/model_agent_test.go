@@ -312,7 +312,8 @@ type simLost struct {
 // leaveOut takes lines from a page that its target does not show now.
 func (s *simSource) leaveOut(p *simPage) {
 	w, tg := s.tg.w, s.tg
-	if s.last == nil || s.hasGap {
+	isFirst := s.last == nil || s.hasGap
+	if isFirst && !tg.hasUptime { // what returns would be taken for new
 		return
 	}
 	part := *p
@@ -324,10 +325,10 @@ func (s *simSource) leaveOut(p *simPage) {
 		if !tg.isEmpty {
 			part.rows = slices.DeleteFunc(slices.Clone(p.rows), func(r simRow) bool { return r.block == 0 })
 		}
-		if len(s.lost) == 0 && !s.last.losesMuch(&part) { // it would be taken for an eviction
+		if !isFirst && (s.uptime >= 0 || !tg.hasUptime) && len(s.lost) == 0 && !s.last.losesMuch(&part) { // it looks like an eviction
 			return
 		}
-	case tg.partial > 0:
+	case tg.partial > 0 && !isFirst:
 		tg.partial--
 		part.isPartial = true
 		out := map[string]bool{}
