@@ -25,6 +25,7 @@ type Aggregates struct {
 	next    Sink
 	log     *zap.Logger
 	clock   func() time.Time // time.Now, except in tests
+	steady  func() time.Time // the same, but differences are right even if the clock was set in between
 	batches sync.Pool        // of *series.Batch
 	metrics *metrics
 	wake    chan struct{} // wakes Run: a group is new, or has another interval
@@ -63,7 +64,8 @@ func (l *blockList) idleSeconds(number uint8) int64 {
 // New returns aggregates without a block: every batch goes to next as it is.
 func New(table *series.Table, next Sink, log *zap.Logger, reg prometheus.Registerer) *Aggregates {
 	a := &Aggregates{
-		table: table, next: next, log: log, clock: time.Now, wake: make(chan struct{}, 1), metrics: newMetrics(reg),
+		table: table, next: next, log: log, clock: time.Now, steady: time.Now, wake: make(chan struct{}, 1),
+		metrics: newMetrics(reg),
 		sources: map[series.SourceID]*source{}, feeds: map[feedKey]*feed{}, groups: map[series.TargetID]*group{},
 		young: map[uint64]time.Time{},
 	}
@@ -134,14 +136,14 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 // takePage counts a good page.
 func (a *Aggregates) takePage(s *source, b *series.Batch, now time.Time) {
 	page, values, o := b.Series[:b.Origin.Page], b.Values[:b.Origin.Page], &b.Origin
-	if isFallen(o.Uptime, s.uptime) { // another process, which has never had them
+	if s.hasRestarted(o.Uptime, a.steady()) { // another process, which has never had them
 		s.forgetLost(a.table)
 	}
 	turned := s.layout == nil || !slices.Equal(s.layout.ids, page)
 	if turned {
 		a.turnPage(s, b, now)
 	}
-	if s.restarted(values, o.Uptime) {
+	if s.restarted(values, o.Uptime, a.steady()) {
 		clear(s.last)
 		a.metrics.restarts.Inc()
 	}
@@ -153,7 +155,7 @@ func (a *Aggregates) takePage(s *source, b *series.Batch, now time.Time) {
 		s.countNew()
 	}
 	if s.partial = o.Partial; o.Uptime >= 0 {
-		s.uptime = o.Uptime
+		s.uptime, s.read = o.Uptime, a.steady()
 	}
 	s.noUptime = o.Uptime < 0
 	a.metrics.resets.Add(float64(s.count(values)))
@@ -183,7 +185,7 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	if s.layout == nil && (s.was == nil || s.was.all == nil) { // there is no page that this one can be compared with
 		s.uptime = -1
 	}
-	if !isFirst && !isFallen(b.Origin.Uptime, s.uptime) {
+	if !isFirst && !s.hasRestarted(b.Origin.Uptime, a.steady()) {
 		s.lose(l, b.Origin.Partial, a.table, now)
 	}
 	born := s.carry(l, s.partial || b.Origin.Partial || s.lackedEnvoy(&b.Origin, b.Interval), young)

@@ -43,6 +43,7 @@ func newBed(t *testing.T, blocks ...Block) *bed {
 	b := &bed{t: t, table: series.NewTable(), now: start, sent: map[string][]sample{}}
 	b.a = New(b.table, b, zap.NewNop(), prometheus.NewRegistry())
 	b.a.clock = func() time.Time { return b.now }
+	b.a.steady = b.a.clock
 	b.a.Apply(blocks)
 	return b
 }

@@ -42,7 +42,7 @@ func TestPageWithoutTheEnvoysPart(t *testing.T) {
 		{"nothing at all", [][]line{{}}, 2 * time.Hour, 1_000_010, 10},
 		{"first this, then that", [][]line{{app}, {}}, 2 * time.Hour, 1_000_010, 10},
 		{"it began again at 0", [][]line{{app}}, 2 * time.Hour, 40, 40},
-		{"it is of another process", [][]line{{app}}, time.Minute, 1_000_010, 1_000_010},
+		{"it is of another process", [][]line{{app}}, 15 * time.Second, 1_000_010, 1_000_010},
 		{"too long", [][]line{{app}, nil}, 2 * time.Hour, 1_000_010, 1_000_010},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -325,7 +325,8 @@ func (s *simSource) leaveOut(p *simPage) {
 		if !tg.isEmpty {
 			part.rows = slices.DeleteFunc(slices.Clone(p.rows), func(r simRow) bool { return r.block == 0 })
 		}
-		if !isFirst && (s.uptime >= 0 || !tg.hasUptime) && len(s.lost) == 0 && !s.last.losesMuch(&part) { // it looks like an eviction
+		if !isFirst && (s.uptime >= 0 || !tg.hasUptime) && len(s.lost) == 0 &&
+			!s.last.losesMuch(&part) { // it looks like an eviction
 			return
 		}
 	case tg.partial > 0 && !isFirst:

@@ -16,13 +16,14 @@ type source struct {
 	job      string
 	target   series.TargetID // with one reference
 	feed     *feed
-	layout   *layout   // of the last good page; nil: there was none
-	last     []float64 // the values on that page of the series that are summed, in its order
-	good     bool      // the last scrape succeeded
-	again    bool      // the target had been scraped before, and nothing of it was summed
-	noUptime bool      // the last good page lacked it
-	wasYoung bool      // its first page may be of a process that was young on a page of an earlier source
-	uptime   time.Duration
+	layout   *layout       // of the last good page; nil: there was none
+	last     []float64     // the values on that page of the series that are summed, in its order
+	good     bool          // the last scrape succeeded
+	again    bool          // the target had been scraped before, and nothing of it was summed
+	noUptime bool          // the last good page lacked it
+	wasYoung bool          // its first page may be of a process that was young on a page of an earlier source
+	uptime   time.Duration // on the last good page that had it; negative: none had
+	read     time.Time     // when that was
 	interval time.Duration
 	was      *former // the last good page under the blocks before; nil: there was none
 	lost     *former // series that vanished when much of a page did, see lose; nil: none
@@ -293,10 +294,10 @@ const (
 )
 
 // restarted reports whether the page is that of another process than the page before. The layout is that of the page.
-func (s *source) restarted(values []float64, uptime time.Duration) bool {
+func (s *source) restarted(values []float64, uptime time.Duration, now time.Time) bool {
 	share := restartShareUnknown
 	if uptime >= 0 && s.uptime >= 0 {
-		if uptime >= s.uptime {
+		if !s.hasRestarted(uptime, now) {
 			return false
 		}
 		share = restartShare
@@ -317,8 +318,12 @@ func (s *source) restarted(values []float64, uptime time.Duration) bool {
 	return had > 0 && float64(fell) >= share*float64(had)
 }
 
-// isFallen reports whether the uptime of a page is less than that of an earlier page. A negative one is not known.
-func isFallen(uptime, before time.Duration) bool { return uptime >= 0 && uptime < before }
+// hasRestarted reports whether the uptime of a page is that of another process: it is less than that of an earlier
+// page, and the process has started since that page. Envoy computes its uptime from the clock of the node, so one that
+// has fallen less may only mean that the clock was set back.
+func (s *source) hasRestarted(uptime time.Duration, now time.Time) bool {
+	return uptime >= 0 && uptime < s.uptime && uptime <= now.Sub(s.read)+uptimeLag
+}
 
 // lackedEnvoy reports whether the pages before may have lacked all lines of the Envoy: none has had an uptime, and the
 // present page has one; or nothing of the page before is summed, and no page has had an uptime. Then the series that
