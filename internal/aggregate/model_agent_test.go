@@ -123,9 +123,11 @@ func (a *simAgent) configured() (blocks []Block) {
 func (a *simAgent) name() string { return "agent-" + string(rune('0'+a.number)) }
 
 // reload applies the same blocks, or changes one, adds it, or takes one or all away.
-func (a *simAgent) reload() {
+func (a *simAgent) reload() { a.reloadAs(a.w.random.IntN(6)) }
+
+func (a *simAgent) reloadAs(how int) {
 	before := a.blocks
-	switch a.w.random.IntN(6) {
+	switch how {
 	case 0: // all stay as they are
 	case 1:
 		a.change(0, simBlock{idle: max(a.blocks[0].idle, simIdle), skips: !a.blocks[0].skips})

@@ -187,7 +187,13 @@ func (tg *simTarget) stepNodeClock() {
 // leaves out what it cannot read.
 func (tg *simTarget) hide() {
 	if !tg.setsClock {
-		tg.missing, tg.isEmpty = 1+tg.w.random.IntN(4), tg.w.chance(30)
+		tg.missing, tg.isEmpty = 1+tg.w.random.IntN(4), tg.w.chance(50)
+		if tg.w.chance(40) { // a block comes meanwhile
+			tg.missing++
+			tg.w.plan(time.Now().Add(tg.w.interval+time.Duration(tg.w.random.Int64N(int64(2*tg.w.interval)))), func() {
+				tg.agent.reloadAs(3)
+			})
+		}
 		tg.w.note("%s: %d pages without the Envoy's part, empty: %v", tg.pod, tg.missing, tg.isEmpty)
 	}
 }
