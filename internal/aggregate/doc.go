@@ -11,10 +11,14 @@
 //  2. learn says for each series of a page that is not like the one before to which aggregate it belongs, if any
 //     (learn.go). The result is a layout, which replicas share (layout.go). Pages that disagree about the bounds of a
 //     histogram are kept apart (bounds.go).
-//  3. source.count adds what each series has grown by to the total of its aggregate, for the whole page under one lock
-//     (source.go). A series that fell, a process that started again, and a page after a failed one are told apart here.
-//  4. The rest of the batch goes on to the next sink (rest.go).
-//  5. group.tick hands on the totals of a group as one batch, at each multiple of the scrape interval (group.go).
+//  3. source.carry finds the value of each series on the page before (carry.go), also of series that were missing for a
+//     while (lost.go). Here it is decided whether a series is new, or the process is another one (source.go).
+//     Histograms that begin again do so as a whole (resets.go).
+//  4. source.count adds what each series has grown by to the total of its aggregate, for the whole page under one lock
+//     (source.go).
+//  5. The rest of the batch goes on to the next sink (rest.go).
+//  6. Aggregates.tickIfDue hands on the totals of a group as one batch, at each multiple of the scrape interval
+//     (ticks.go, group.go).
 //
 // The words: a source is a sequence of pages of one target, a group is a target label set that aggregates have, an
 // aggregate is a series of a group, and a slot is its place in the group. A feed is the list of groups that the pages
