@@ -160,7 +160,7 @@ func (b *wholeBed) replacer(c AggregateConfig) func(context.Context, time.Durati
 	}
 }
 
-// replaced returns the targets after so many replacements. Each concerns one replica of every workload.
+// replaced returns the targets after a number of replacements. Each of them replaces one replica of every workload.
 func replaced(f fleet.Config, replacements int) []fleet.Target {
 	all := f.TargetList()
 	for n := range all {

@@ -224,7 +224,7 @@ func testRestarts(t *testing.T, queries []string, at span, sums, raw, truth *sto
 		if of[0].low < low || of[0].high > high {
 			t.Errorf("sums are %v of the truth: lowest %s, highest %s", of[0], of[0].lowest, of[0].highest)
 		}
-		// A quantile between two buckets with a gap between them jumps, whoever counts.
+		// A quantile that lies in a gap between two buckets jumps with raw series, too.
 		of = extremes(t, derived, f, 0, at, truth, sums, raw)
 		t.Logf("%v: %d shares and quantiles: %v of the truth, %v with raw series", f, len(derived), of[0], of[1])
 		if of[0].low < of[1].low*0.7 || of[0].high > of[1].high*1.4 {

@@ -24,7 +24,7 @@ import (
 
 const (
 	interval = time.Second // of scrapes, and of ticks
-	scale    = 15          // a job that scrapes every 15 s has as many samples in a window that is so many times longer
+	scale    = 15          // a window of 4 s here has as many samples as one of 60 s in a job that scrapes every 15 s
 	replicas = 3
 	pagePath = "/stats/prometheus"
 	// seed gives traffic with all kinds of answers, and no median or higher quantile that lies exactly between two

@@ -136,14 +136,16 @@ func (a *Aggregates) take(s *source, b, rest *series.Batch, now time.Time) {
 // takePage counts a good page.
 func (a *Aggregates) takePage(s *source, b *series.Batch, now time.Time) {
 	page, values, o := b.Series[:b.Origin.Page], b.Values[:b.Origin.Page], &b.Origin
-	if s.hasRestarted(o.Uptime, a.steady()) { // another process, which has never had them
+	steady := a.steady()
+	isOther := s.hasRestarted(o.Uptime, steady)
+	if isOther { // another process, which has never had the series that were lost
 		s.forgetLost(a.table)
 	}
 	turned := s.layout == nil || !slices.Equal(s.layout.ids, page)
 	if turned {
-		a.turnPage(s, b, now)
+		a.turnPage(s, b, now, isOther)
 	}
-	if s.restarted(values, o.Uptime, a.steady()) {
+	if s.restarted(values, o.Uptime, isOther) {
 		clear(s.last)
 		a.metrics.restarts.Inc()
 	}
@@ -155,15 +157,16 @@ func (a *Aggregates) takePage(s *source, b *series.Batch, now time.Time) {
 		s.countNew()
 	}
 	if s.partial = o.Partial; o.Uptime >= 0 {
-		s.uptime, s.read = o.Uptime, a.steady()
+		s.uptime, s.read = o.Uptime, steady
 	}
 	s.noUptime = o.Uptime < 0
 	a.metrics.resets.Add(float64(s.count(values)))
 	a.metrics.summed.Add(float64(s.layout.summed))
 }
 
-// turnPage gives a source the layout of a page that is not like the one before.
-func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
+// turnPage gives a source the layout of a page that is not like the one before. isOther says that it is of another
+// process, by its uptime.
+func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time, isOther bool) {
 	f, page := s.feed, b.Series[:b.Origin.Page]
 	hash := hashOf(page)
 	l := f.find(page, hash)
@@ -179,13 +182,13 @@ func (a *Aggregates) turnPage(s *source, b *series.Batch, now time.Time) {
 	}
 	f.use(l)
 	isFirst := s.layout == nil && s.was == nil
-	young := func(b2 *block) bool {
-		return !s.wasYoung && isYoung(b.Origin.Uptime, b.Interval, now.Sub(b2.since))
+	young := func(of *block) bool {
+		return !s.wasYoung && isYoung(b.Origin.Uptime, b.Interval, now.Sub(of.since))
 	}
 	if s.layout == nil && (s.was == nil || s.was.all == nil) { // there is no page that this one can be compared with
 		s.uptime = -1
 	}
-	if !isFirst && !s.hasRestarted(b.Origin.Uptime, a.steady()) {
+	if !isFirst && !isOther {
 		s.lose(l, b.Origin.Partial, a.table, now)
 	}
 	born := s.carry(l, s.partial || b.Origin.Partial || s.lackedEnvoy(&b.Origin, b.Interval), young)
@@ -208,7 +211,7 @@ func (a *Aggregates) tellBounds(s *source, names []string) {
 	a.table.Read(func(v series.View) { target = v.TargetLabels(s.target) })
 	slices.Sort(names)
 	a.log.Warn("histograms have other bounds than those of other targets; they are summed apart, with the label "+
-		boundsLabel, zap.String("job", s.job), zap.Stringer("target", target),
+		BoundsLabel, zap.String("job", s.job), zap.Stringer("target", target),
 		zap.Strings("histograms", firstFew(slices.Compact(names))))
 }
 

@@ -8,7 +8,7 @@ import (
 
 // Apply replaces the blocks. Aggregates of a block that stays as it is go on. Those of other blocks end with staleness
 // markers, and begin at 0 under the new blocks: the next page of each target counts as its first. A job has at most 15
-// blocks, and there are at most 255 in all; further ones have no effect.
+// blocks, and there are at most MaxBlocks in all; further ones have no effect.
 func (a *Aggregates) Apply(blocks []Block) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
@@ -32,7 +32,7 @@ func (a *Aggregates) plan(blocks []Block) blockList {
 	next := blockList{byJob: map[string][]*block{}}
 	taken := map[uint8]bool{}
 	var added []*block
-	for i := range blocks[:min(len(blocks), maxBlocks)] {
+	for i := range blocks[:min(len(blocks), MaxBlocks)] {
 		n := slices.IndexFunc(a.blocks.all, func(b *block) bool {
 			return b.equal(&blocks[i]) && !slices.Contains(next.all, b)
 		})
@@ -62,10 +62,6 @@ func (a *Aggregates) plan(blocks []Block) blockList {
 	}
 	return next
 }
-
-// maxBlocks is the number of blocks in force. Numbers of the blocks before are not given away until their aggregates
-// are gone.
-const maxBlocks = 120
 
 // retire takes a source out of its feed, and keeps its last page for the feed that it will have under other blocks.
 func (a *Aggregates) retire(s *source) {

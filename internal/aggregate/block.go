@@ -30,7 +30,7 @@ type Block struct {
 
 // Blocks that Apply takes; further ones have no effect.
 const (
-	MaxBlocks      = maxBlocks
+	MaxBlocks      = 120 // twice as many have numbers: those before are used until their aggregates are gone
 	MaxBlocksOfJob = maxGroups
 )
 

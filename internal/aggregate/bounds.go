@@ -16,9 +16,6 @@ import (
 // and 10 and +Inf on another, the sums would say that no request of the second page took less than 5. So an aggregate
 // histogram has the bounds of the first page, and another one, with the label bounds="2", those of pages that disagree.
 
-// boundsLabel distinguishes aggregate histograms that differ only in their bounds. The first has no such label.
-const boundsLabel = BoundsLabel
-
 // allBounds are the bounds of the histograms of a group.
 type allBounds struct {
 	entries []bounds // from 1
@@ -30,7 +27,7 @@ type allBounds struct {
 type bounds struct {
 	key    uint64 // histogramKey
 	hash   uint64 // of the values of le on the page, see pageBounds
-	number uint8  // 1 for the first bounds of the histogram: the value of boundsLabel
+	number uint8  // 1 for the first bounds of the histogram: the value of BoundsLabel
 	slots  uint32 // aggregates that belong to it
 }
 
@@ -166,9 +163,9 @@ func (p pageBounds) of(v series.View, parts series.Parts) uint64 {
 	return p.le[pageHistogram{n, parts.Stem}]
 }
 
-// withBounds adds boundsLabel.
+// withBounds adds BoundsLabel.
 func withBounds(l labels.Labels, number uint8) labels.Labels {
 	b := labels.NewBuilder(l)
-	b.Set(boundsLabel, strconv.Itoa(int(number)))
+	b.Set(BoundsLabel, strconv.Itoa(int(number)))
 	return b.Labels()
 }

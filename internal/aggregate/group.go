@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/prometheus/model/value"
-
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -177,7 +175,7 @@ func (g *group) batchAt(b *series.Batch, at int64, blocks *blockList) (freed []s
 		case s.id == 0:
 		case s.sources == 0 && (at/1000-int64(s.idle) >= blocks.idleSeconds(s.block) || s.idle <= tooMany):
 			if s.state == shown {
-				b.Add(s.id, staleMarker())
+				b.Add(s.id, series.StaleMarker())
 			}
 			freed = append(freed, s.id)
 			g.freeSlot(uint32(n))
@@ -193,7 +191,7 @@ func (g *group) batchAt(b *series.Batch, at int64, blocks *blockList) (freed []s
 			b.Add(s.id, s.total)
 			s.state = shown
 		case s.state == shown: // a gauge without a target whose last scrape was good
-			b.Add(s.id, staleMarker())
+			b.Add(s.id, series.StaleMarker())
 			s.state = hidden
 		}
 	}
@@ -233,15 +231,18 @@ func (g *group) idleLimit(at int64) uint32 {
 
 // restart lets the totals of slots that were just written begin again at 0, and all those of their histograms.
 func (g *group) restart(large []uint32) {
+	if len(large) == 0 {
+		return
+	}
+	histograms := map[uint32]bool{} // by slot.bounds
 	for _, n := range large {
-		s := &g.slots[n]
-		if s.total = 0; s.bounds == 0 {
-			continue
-		}
-		for m := range g.slots {
-			if other := &g.slots[m]; other.bounds == s.bounds && other.state == shown {
-				other.total = 0
-			}
+		g.slots[n].total = 0
+		histograms[g.slots[n].bounds] = true
+	}
+	delete(histograms, 0)
+	for n := range g.slots {
+		if s := &g.slots[n]; histograms[s.bounds] && s.state == shown {
+			s.total = 0
 		}
 	}
 }
@@ -297,15 +298,13 @@ func (g *group) markAll(b *series.Batch, at int64, block uint8) (freed []series.
 			continue
 		}
 		if s.state == shown {
-			b.Add(s.id, staleMarker())
+			b.Add(s.id, series.StaleMarker())
 		}
 		freed = append(freed, s.id)
 		g.freeSlot(uint32(n))
 	}
 	return freed
 }
-
-func staleMarker() float64 { return math.Float64frombits(value.StaleNaN) }
 
 // release gives references of series back.
 func release(table *series.Table, ids []series.ID) { table.Release(slices.Values(ids)) }

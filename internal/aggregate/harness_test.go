@@ -144,7 +144,7 @@ func (t *target) end() {
 func (t *target) finish(b *series.Batch, shown map[series.ID]bool, up float64) {
 	for _, id := range slices.Sorted(maps.Keys(t.live)) {
 		if !shown[id] {
-			b.Add(id, staleMarker())
+			b.Add(id, series.StaleMarker())
 		}
 	}
 	b.Add(t.add(line{"up", "", model.MetricTypeGauge, up}), up)

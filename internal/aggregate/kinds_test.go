@@ -218,3 +218,17 @@ func TestValuesThatNoCounterHas(t *testing.T) {
 	}
 	b.want(total, "10:0 20:0 30:0 40:2 50:2 60:2 70:3")
 }
+
+// TestALargeHistogramBeginsAgainAsAWhole: all of its lines do, and no other series.
+func TestALargeHistogramBeginsAgainAsAWhole(t *testing.T) {
+	b := newBed(t, istio())
+	a := b.target("a")
+	for _, v := range []float64{0, largestTotal / 2, largestTotal/2 + 1} {
+		b.now = b.now.Add(time.Second)
+		a.scrape(append(histogram(v, "5", "+Inf"), requests(v))...) // only +Inf, sum and count are large
+		b.wait(9 * time.Second)
+	}
+	b.want(aggregate("istio_ms_bucket", "le", "5"), fmt.Sprintf("10:0 20:%v 30:1", float64(largestTotal/2)))
+	b.want(aggregate("istio_ms_count", "", ""), fmt.Sprintf("10:0 20:%v 30:2", float64(largestTotal)))
+	b.want(total, fmt.Sprintf("10:0 20:%v 30:%v", float64(largestTotal/2), float64(largestTotal/2+1)))
+}

@@ -27,8 +27,8 @@ func (r slotRef) group() uint32 { return uint32(r) >> groupShift }
 
 func (r slotRef) slot() uint32 { return uint32(r) & (1<<slotBits - 1) }
 
-// layout says for each series of a page to which aggregate it belongs. Immutable, but for users. It holds a reference
-// of each of its series.
+// layout says for each series of a page to which aggregate it belongs. Only users changes after it is made. It holds a
+// reference of each of its series.
 type layout struct {
 	ids    []series.ID
 	refs   []slotRef // parallel to ids

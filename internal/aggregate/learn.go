@@ -80,7 +80,7 @@ type newSeries struct {
 	bounds uint64        // see pageBounds.of
 }
 
-// lookUp takes over what the known layout says of the rows from from to to, and makes the others the rest.
+// lookUp takes over what the known layout says of the rows [from, to), and makes the others the rest.
 func (l *learner) lookUp(from, to int, find *finder, known *layout) {
 	var pairs []series.Pair
 	l.rest = l.rest[:0]

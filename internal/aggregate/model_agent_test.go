@@ -441,7 +441,7 @@ func (s *simSource) send(b *series.Batch) {
 	a, page := s.agent, b.Origin.Page
 	for _, id := range s.live {
 		if !slices.Contains(b.Series[:page], id) {
-			b.Add(id, staleMarker())
+			b.Add(id, series.StaleMarker())
 		}
 	}
 	up := s.add(line{"up", "", model.MetricTypeGauge, 0})
@@ -494,7 +494,7 @@ func (s *simSource) end() {
 func (s *simSource) leave() {
 	a := s.agent
 	s.ended = true
-	for name := range a.raw { // whoever scrapes the target next has to mark them
+	for name := range a.raw { // the next agent that scrapes the target has to mark them
 		if strings.Contains(name, s.tg.pod+":15090") {
 			delete(a.raw, name)
 		}

@@ -60,7 +60,8 @@ func (w *world) newProcess(age time.Duration) *process {
 		time.Millisecond, stats: make([]stats, len(families()))}
 }
 
-// happen lets requests happen until now. burst is for so many requests in addition that counters pass what they were.
+// happen adds the requests since the last call. With burst it adds many more, so that counters that have begun again at
+// 0 pass their earlier values.
 func (tg *simTarget) happen(burst bool) {
 	w, p, now := tg.w, tg.process, time.Now()
 	seconds := now.Sub(p.advanced).Seconds()

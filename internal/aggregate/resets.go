@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"cmp"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -116,8 +117,8 @@ func (s *source) histogramRows(table *series.Table) (rows []histogramRow) {
 	return rows
 }
 
-// chunksOf calls yield for the lines of each histogram.
-func chunksOf(rows []histogramRow) func(yield func([]histogramRow) bool) {
+// chunksOf returns the lines of each histogram.
+func chunksOf(rows []histogramRow) iter.Seq[[]histogramRow] {
 	return func(yield func([]histogramRow) bool) {
 		for len(rows) > 0 {
 			n := slices.IndexFunc(rows, func(r histogramRow) bool { return r.of != rows[0].of })

@@ -56,7 +56,7 @@ func (s *source) rest(to, b *series.Batch, before past) {
 	if b.Origin.Good && !before.marked {
 		for i, id := range b.Series[:page] {
 			if !s.isSentRow(i) && before.sent(&find, id) {
-				to.Add(id, staleMarker())
+				to.Add(id, series.StaleMarker())
 			}
 		}
 	}

@@ -40,10 +40,11 @@ const (
 )
 
 // restarted reports whether the page is that of another process than the page before. The layout is that of the page.
-func (s *source) restarted(values []float64, uptime time.Duration, now time.Time) bool {
+// isOther is the result of hasRestarted.
+func (s *source) restarted(values []float64, uptime time.Duration, isOther bool) bool {
 	share := restartShareUnknown
 	if uptime >= 0 && s.uptime >= 0 {
-		if !s.hasRestarted(uptime, now) {
+		if !isOther {
 			return false
 		}
 		share = restartShare

@@ -1,12 +1,10 @@
 package scrape
 
 import (
-	"math"
 	"slices"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -103,7 +101,7 @@ func (r *report) add(b *series.Batch, v reportValues, complete bool) {
 	shown := r.shown(b)
 	for _, id := range r.gone {
 		if !slices.Contains(shown, id) {
-			b.Add(id, staleMarker())
+			b.Add(id, series.StaleMarker())
 		}
 	}
 	for i, id := range r.ids {
@@ -122,7 +120,7 @@ func (r *report) end(b *series.Batch) {
 	for _, ids := range [][]series.ID{r.gone, r.ids} {
 		for _, id := range ids {
 			if !slices.Contains(shown, id) {
-				b.Add(id, staleMarker())
+				b.Add(id, series.StaleMarker())
 			}
 		}
 	}
@@ -145,5 +143,3 @@ func (r *report) shown(b *series.Batch) (ids []series.ID) {
 func (r *report) has(id series.ID) bool {
 	return slices.Contains(r.ids, id) || slices.Contains(r.gone, id)
 }
-
-func staleMarker() float64 { return math.Float64frombits(value.StaleNaN) }

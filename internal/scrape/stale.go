@@ -43,7 +43,7 @@ func markMissing(b *series.Batch, live, shown exposition.Shown) {
 func markUnlessIn(b *series.Batch, live exposition.Shown, shown *hashindex.Set) {
 	for id := range live.Series() {
 		if !shown.Has(uint32(id)) {
-			b.Add(id, staleMarker())
+			b.Add(id, series.StaleMarker())
 		}
 	}
 }
@@ -51,6 +51,6 @@ func markUnlessIn(b *series.Batch, live exposition.Shown, shown *hashindex.Set) 
 // markAll appends a marker for every live series.
 func markAll(b *series.Batch, live exposition.Shown) {
 	for id := range live.Series() {
-		b.Add(id, staleMarker())
+		b.Add(id, series.StaleMarker())
 	}
 }

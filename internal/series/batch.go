@@ -1,10 +1,12 @@
 package series
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/value"
 )
 
 // Batch is the result of one scrape of one target: the samples in page order, then the staleness markers of series that
@@ -96,6 +98,9 @@ func (b *Batch) Add(id ID, v float64) int {
 
 // Len returns the number of samples, with markers and report series.
 func (b *Batch) Len() int { return len(b.Series) }
+
+// StaleMarker returns the value that says that a series has ended.
+func StaleMarker() float64 { return math.Float64frombits(value.StaleNaN) }
 
 // maxKeptRows is for how many samples a batch always keeps memory. It keeps more while the last scrape used an eighth
 // of it.

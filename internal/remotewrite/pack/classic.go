@@ -47,8 +47,8 @@ func (c *classics) expand(s *Settings, src source, r row, key classicKey, unboun
 	if nhcb == nil {
 		delete(c.known, key)
 		x.end(before.upper, nil)
-		x.add("_count", stale())
-		x.add("_sum", stale())
+		x.add("_count", series.StaleMarker())
+		x.add("_sum", series.StaleMarker())
 		return x.unbound, r.Histogram == nil && value.IsStaleNaN(r.Value)
 	}
 	counts, count, sum, err := histogram.ClassicBucketCounts(nhcb, c.counts)
@@ -107,8 +107,6 @@ type expansion struct {
 	any     bool    // there was one
 }
 
-func stale() float64 { return math.Float64frombits(value.StaleNaN) }
-
 func (x *expansion) add(suffix string, v float64) { x.put(suffix, "", v, x.row.Start, nil) }
 
 // bucket adds a bucket with the exemplars that fall into it.
@@ -127,7 +125,7 @@ func (x *expansion) bucket(bound, n float64) {
 func (x *expansion) retired(before, now []float64) {
 	for _, bound := range before {
 		if !slices.Contains(now, bound) {
-			x.put("_bucket", labels.FormatOpenMetricsFloat(bound), stale(), 0, nil)
+			x.put("_bucket", labels.FormatOpenMetricsFloat(bound), series.StaleMarker(), 0, nil)
 		}
 	}
 }
@@ -135,7 +133,7 @@ func (x *expansion) retired(before, now []float64) {
 // end adds a marker for each bucket.
 func (x *expansion) end(before, now []float64) {
 	x.retired(before, now)
-	x.put("_bucket", labels.FormatOpenMetricsFloat(math.Inf(1)), stale(), 0, nil)
+	x.put("_bucket", labels.FormatOpenMetricsFloat(math.Inf(1)), series.StaleMarker(), 0, nil)
 }
 
 func (x *expansion) put(suffix, le string, v float64, start int64, exemplars []series.Exemplar) {
