@@ -235,8 +235,8 @@ func (c *aggregateCheck) lintIntervals() {
 	}
 	if shortest.ScrapeInterval != longest.ScrapeInterval {
 		c.warn("jobs", strings.Join(c.Jobs, ", "), fmt.Sprintf("job %s is scraped every %v and job %s every %v: "+
-			"their sum "+
-			"is up to %v behind", shortest.JobName, shortest.ScrapeInterval, longest.JobName, longest.ScrapeInterval,
+			"their sum is up to %v behind",
+			shortest.JobName, shortest.ScrapeInterval, longest.JobName, longest.ScrapeInterval,
 			longest.ScrapeInterval), "keep the label job, or give the jobs one interval")
 	}
 }

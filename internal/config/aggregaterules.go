@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config/yamltree"
 	"github.com/envoy-scraper/envoy-scraper/internal/envoy"
 )
@@ -20,15 +21,14 @@ func (c *aggregateCheck) lintRules() {
 	const list = "metric_relabel_configs"
 	for _, j := range c.jobs {
 		if i := dropsName(j.cfg.MetricRelabelConfigs, envoy.Uptime); i >= 0 && mayReadEnvoy(j.cfg) {
-			c.warnRule(j, list, i, "it drops "+
-				envoy.Uptime+", by which "+c.key+" sees that an Envoy has restarted: a restart is then "+
-				"seen only if counters fall, and what a new pod has counted before its first scrape is left out",
+			c.warnRule(j, list, i, "it drops "+envoy.Uptime+", by which "+c.key+" sees that an Envoy has "+
+				"restarted: a restart is then seen only if counters fall, and what a new pod has counted before its "+
+				"first scrape is left out",
 				"keep "+envoy.Uptime+" too")
 		}
 		if i := dropsLabel(j.cfg.MetricRelabelConfigs, model.BucketLabel); i >= 0 {
 			c.warnRule(j, list, i, "it removes le, so all buckets of a histogram are one series, and cannot be "+
-				"summed by "+c.key,
-				"keep le")
+				"summed by "+c.key, "keep le")
 		}
 	}
 }
@@ -75,13 +75,7 @@ func dropsLabel(rules []*relabel.Config, label string) int {
 	})
 }
 
-// podLabels are labels of pods that are another one in every pod, or after every rollout of a workload.
-var podLabels = []string{
-	"pod_template_hash", "controller_revision_hash", "statefulset_kubernetes_io_pod_name",
-	"apps_kubernetes_io_pod_index",
-}
-
-// lintPodLabels warns about a labelmap that copies such labels of pods, and sums that keep them.
+// lintPodLabels warns about a labelmap that copies aggregate.PodLabels, and sums that keep them.
 func (c *aggregateCheck) lintPodLabels() {
 	for _, j := range c.jobs {
 		for i, r := range j.cfg.RelabelConfigs {
@@ -89,7 +83,7 @@ func (c *aggregateCheck) lintPodLabels() {
 				continue
 			}
 			var kept []string
-			for _, label := range podLabels {
+			for _, label := range aggregate.PodLabels() {
 				const meta = model.MetaLabelPrefix + "kubernetes_pod_label_"
 				if !r.Regex.MatchString(meta + label) {
 					continue
@@ -104,9 +98,9 @@ func (c *aggregateCheck) lintPodLabels() {
 				continue
 			}
 			names := strings.Join(kept, ", ")
-			c.warnRule(j, "relabel_configs", i, fmt.Sprintf("it copies labels of pods, among them %s: the sums of "+
-				"%s would "+
-				"be other series after every rollout, or in every pod", names, c.key), "add "+names+" to without")
+			c.warnRule(j, "relabel_configs", i, fmt.Sprintf("it copies labels of pods, among them %s: the sums of %s "+
+				"would be other series after every rollout, or in every pod", names, c.key),
+				"add "+names+" to without")
 		}
 	}
 }
