@@ -95,7 +95,12 @@ func (r *rowReader) next() error {
 		names := r.names[s.names : s.names+s.own]
 		for i := range own {
 			var value uint64
-			if value, d, ok = cutRef(d); !ok || value >= r.symbols {
+			if len(d) > 1 && d[0] >= 0x80 && d[1] < 0x80 { // most values
+				value, d = uint64(d[0]&0x7f)|uint64(d[1])<<7, d[2:]
+			} else if value, d, ok = cutRef(d); !ok {
+				return errDamaged
+			}
+			if value >= r.symbols {
 				return errDamaged
 			}
 			own[i].name, own[i].value = names[i], uint32(value)
@@ -172,6 +177,21 @@ func (r *rowReader) repeat(own []rowLabel, d []byte) (rest []byte, ok bool) {
 	copy(own, r.longs[n].labels)
 	r.long = int(n) + 1
 	return rest, true
+}
+
+// longPosition returns the position of [from, until) of the references of the present row, in an earlier series with the
+// same own labels; 0: that is not known. The references begin at a position.
+func (r *rowReader) longPosition(at, from, until int) (known int) {
+	own := 0
+	if r.begin > 0 {
+		own = int(r.labels[r.begin-1].end)
+	}
+	l := &r.longs[r.long-1]
+	if l.at > 0 && from >= own && until <= int(r.labels[r.begin+r.own-1].end) {
+		known = l.at + from - own
+	}
+	l.at = at + own
+	return known
 }
 
 // forgetPositions forgets what the user knows of earlier own labels.
