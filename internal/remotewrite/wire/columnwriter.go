@@ -224,9 +224,9 @@ func (w *columnWriter) hasValues(s *columnRow) bool {
 // head writes what comes before the references of a series. rest is the size of what follows them. It returns their
 // position.
 func (w *columnWriter) head(refs, rest int) (labels int) {
-	headSize := 1 + uvarintSize(uint64(refs))
+	headSize := 1 + shortSize(refs)
 	h := columnHead{uint32(w.at), uint32(headSize + refs + rest), uint32(refs)}
-	n := 1 + uvarintSize(uint64(h.size)) + headSize
+	n := 1 + shortSize(int(h.size)) + headSize
 	b := &w.before.columnHead
 	known := &w.byHead[(h.size*7+h.refsSize)%uint32(len(w.byHead))]
 	switch {
@@ -240,6 +240,14 @@ func (w *columnWriter) head(refs, rest int) (labels int) {
 	}
 	*known, *b = h, h
 	return w.at
+}
+
+// shortSize is uvarintSize, faster for small numbers.
+func shortSize(n int) int {
+	if n < 1<<7 {
+		return 1
+	}
+	return uvarintSize(uint64(n))
 }
 
 // refsDiff is how the references of a series differ from those of the series before.
