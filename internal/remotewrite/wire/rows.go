@@ -85,7 +85,7 @@ type rowWriter struct {
 
 // appendRows appends the rows of series that FragmentWriter has written without samples.
 func appendRows(dst, series []byte, symbols uint32) []byte {
-	w := rowWriter{shapes: map[string]byte{}, owns: map[string]uint64{}}
+	w := rowWriter{out: make([]byte, 0, len(series)/8), shapes: map[string]byte{}, owns: map[string]uint64{}}
 	rows := uint64(0)
 	for rest := series; len(rest) > 0; rows++ {
 		var body []byte
