@@ -263,9 +263,6 @@ func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) 
 func (m *merger) checkKeys() error {
 	first := &m.sets[0]
 	first.same = false
-	if !m.symbols.distinct() {
-		return errDamaged
-	}
 	for _, key := range m.keys.texts {
 		n := 0
 		for ; len(key) > 0; n++ {

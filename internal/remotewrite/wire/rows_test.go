@@ -3,7 +3,6 @@ package wire
 import (
 	"bytes"
 	"encoding/hex"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -139,7 +138,8 @@ func TestDamagedRows(t *testing.T) {
 			if got, err := readRows(rows); err == nil && name != "fewer symbols" && name != "more symbols" {
 				t.Errorf("read % x", got)
 			}
-			damaged := Message{Samples: tc.rows, Stream: 2, Fragments: [][]byte{AppendColumn(nil, 2, make([]float64, tc.rows))},
+			damaged := Message{Samples: tc.rows, Stream: 2,
+				Fragments: [][]byte{AppendColumn(nil, 2, make([]float64, tc.rows))},
 				Layout: &Layout{Head: packedSymbols([]byte{tagSymbol, 0, tagSymbol, 1, 'a', tagSymbol, 1, 'b'}),
 					Tail: string(rows)}}
 			for i, group := range [][]Message{{damaged}, {good, damaged}, {damaged, good}} {
@@ -159,8 +159,8 @@ func TestRowsAreSmall(t *testing.T) {
 	for _, size := range []int{500, 2000} {
 		l := layoutOf(t, table, wiretest.Mesh(table, 1, 1, size))
 		f := unpackLayout(t, l)
-		perRow, before := float64(len(l.Tail))/float64(size), len(appendPacked(nil, nil, f.series))
-		t.Logf("%d rows: %.2f bytes a row, packed by snappy %.2f", size, perRow, float64(before)/float64(size))
+		perRow, packed := float64(len(l.Tail))/float64(size), float64(len(appendPacked(nil, nil, f.series)))
+		t.Logf("%d rows: %.2f bytes a row, packed by snappy %.2f", size, perRow, packed/float64(size))
 		if perRow > 4.5 {
 			t.Errorf("%d rows: %.2f bytes a row, want at most 4.5", size, perRow)
 		}
@@ -201,7 +201,7 @@ func FuzzRows(f *testing.F) {
 		if got, err := readRows(data); err == nil { // other bytes may say the same
 			symbols, _, _ := cutRef(data)
 			if again, err := readRows(appendRows(nil, got, uint32(symbols))); err != nil || !bytes.Equal(again, got) {
-				t.Fatal(fmt.Sprintf("% x, error %v", again, err))
+				t.Fatalf("% x, error %v", again, err)
 			}
 		}
 	})
