@@ -181,7 +181,8 @@ func FuzzRows(f *testing.F) {
 			at := min(2*(op>>4), len(refs))
 			for range op & 7 { // labels of the row before are replaced from there on
 				value := uint32(d.next()) * uint32(op&8*20+1)
-				refs = append(refs[:at], append([]uint32{uint32(d.next() % 8), value}, refs[min(at+2, len(refs)):]...)...)
+				rest := refs[min(at+2, len(refs)):]
+				refs = append(refs[:at], append([]uint32{uint32(d.next() % 8), value}, rest...)...)
 				at += 2
 			}
 			if op&0xf8 == 0x18 {
