@@ -56,7 +56,7 @@ func (p *packing) take(b *series.Batch) (kinds []string, samples map[string][]fl
 				for _, rec := range r.Records {
 					m.Fragments = append(m.Fragments, rec.Data)
 					if rec.Layout != nil {
-						kind, m.Layout = "column", rec.Layout.Append(nil)
+						kind, m.Layout = "column", &wire.Layout{Head: rec.Layout.Data, Tail: rec.Layout.Shared}
 					}
 				}
 				kinds = append(kinds, kind)

@@ -5,30 +5,35 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 )
 
-// columnWriter writes series that have only samples of one run of columns, as nearly all have: each series of a layout
-// once, with a sample of each column. It writes them compressed (snappyWriter), so that the plain text is never in
-// memory. What repeats is known without a search: a series is compared with the one before, its labels byte by byte,
-// and its samples with those of the same columns.
+// columnWriter writes the rows of layouts with the samples of their columns, each row with a sample of each column. It
+// writes them compressed (snappyWriter), so that the plain text is never in memory. What repeats is known without a
+// search: rows say which labels are those of the row before, and samples are compared with those of the same columns.
 //
 //	series before  … 1a 02 … 12 10 09 00 00 00 00 00 00 10 40 10 80 e4 8f dc bc 31  12 10 09 …
 //	this series    … 1a 03 … 12 10 09 00 00 00 00 00 00 14 40 10 80 e4 8f dc bc 31  12 10 09 …
 //	                 copy; literal 03; copy          literal  copy of the time and of the next head
 type columnWriter struct {
 	snappyWriter
-	run     uint32 // the present one; its number + 1; 0: none
 	columns []writtenColumn
 	timed   int      // bytes of the samples of a series, without the values
 	values  []uint64 // bits of the values of the present series
-	symbols uint64   // references from this one on are damage; 0: they are checked already
 
-	before    columnSeries       // the series that was written last
-	metadata  []byte             // of before
+	before        columnSeries // the series that was written last:
+	refs          []byte       // the references of its labels,
+	metadata      []byte       // its metadata,
+	shortMetadata uint64       // and that as a word (shortWord)
+	isNew         bool         // the next row has other labels and metadata, whatever the reader says
+
 	valued    columnRow          // the last one without a value of 0
 	byValues  [1 << 8]columnRow  // by a hash of their values; a newer one replaces an older one
 	byHead    [1 << 6]columnHead // by a hash; likewise
 	longTexts writtenTexts       // labels of series in which they differ from the one before
+
+	short            shortOwn // what is new in refs, if that is short
+	own, newMetadata []byte   // scratch of add
 }
 
 // writtenColumn is a column of the present run.
@@ -40,31 +45,35 @@ type writtenColumn struct {
 // columnSeries is a series that is written already, with positions in the plain text.
 type columnSeries struct {
 	columnHead
-	refs   []byte
 	labels int // position of the references
 	columnRow
 }
 
+// shortOwn is a part of columnWriter.refs as a word. Size 0: none.
+type shortOwn struct {
+	from, size int
+	bytes      uint64
+}
+
 // columnHead is what comes before the references of a series.
 type columnHead struct {
-	at       int // its position
-	size     int // of what follows the length
-	refsSize int
+	at       uint32 // its position
+	size     uint32 // of what follows the length
+	refsSize uint32
 }
 
 // columnRow is the samples of a series that is written already.
 type columnRow struct {
-	hash          uint64 // of the values
+	row           uint32 // of the layout, + 1; 0: there is none with these columns
+	samples       uint32 // their position
+	end           uint32 // of the TimeSeries
 	shortMetadata uint64 // the metadata, if it is shorter than that
-	samples       int    // their position
-	end           int    // of the TimeSeries
-	row           int    // of the layout, + 1; 0: there is none in this run
 }
 
 // beginBlock begins a message.
 func (w *columnWriter) beginBlock() {
 	w.snappyWriter.begin()
-	w.before, w.metadata = columnSeries{}, w.metadata[:0]
+	w.before, w.refs, w.metadata, w.isNew = columnSeries{}, w.refs[:0], w.metadata[:0], true
 	clear(w.byHead[:])
 	w.longTexts.begin()
 	w.forgetSamples()
@@ -76,11 +85,18 @@ func (w *columnWriter) forgetSamples() {
 	clear(w.byValues[:])
 }
 
-// forget drops the references to the messages.
-func (w *columnWriter) forget() {
-	clear(w.columns)
-	w.columns, w.run, w.before = w.columns[:0], 0, columnSeries{}
+// beginColumns: the next series are the rows of another layout.
+func (w *columnWriter) beginColumns() {
+	w.columns, w.values, w.timed, w.isNew = w.columns[:0], w.values[:0], 0, true
 	w.forgetSamples()
+}
+
+// addColumn adds a column of the next series. Not ok: it has a time that timeField does not take.
+func (w *columnWriter) addColumn(tsMillis int64, values []float64) (ok bool) {
+	f, ok := timeField(tsMillis)
+	w.timed += 2 + f.n
+	w.columns, w.values = append(w.columns, writtenColumn{values, f}), append(w.values, 0)
+	return ok
 }
 
 // longText is the number of bytes from which on labels are searched for what was written before.
@@ -98,26 +114,6 @@ func timeField(tsMillis int64) (f shortBytes, ok bool) {
 	return shortBytes{binary.LittleEndian.Uint64(b[:]), 1 + n}, true
 }
 
-// beginRun makes a run the present one. Not ok: it has a time that only mergeWriter.add can write.
-func (w *columnWriter) beginRun(m *merger, number uint32) (ok bool) {
-	w.run, w.columns, w.timed = number+1, w.columns[:0], 0
-	w.forgetSamples()
-	run := &m.runs[number]
-	l := &m.layouts[run.layout]
-	for n, left := run.first, run.columns; left > 0; left-- {
-		c := &m.columns[n]
-		f, fits := timeField(c.time)
-		if !fits {
-			return false
-		}
-		w.timed += 2 + f.n
-		w.columns = append(w.columns, writtenColumn{m.values[c.from : c.from+int(l.end-l.first)], f})
-		n = c.next
-	}
-	w.values = append(w.values[:0], make([]uint64, len(w.columns))...)
-	return true
-}
-
 // The begin of the field samples, with and without a value, except that the length is that without a time.
 const (
 	sampleHead     = tagSample | 9<<8 | tagSampleValue<<16
@@ -125,9 +121,21 @@ const (
 	valuedSize     = 9 // of a value with its tag
 )
 
-// add writes the series of a row of the layout.
-func (w *columnWriter) add(row int, refs, metadata []byte) error {
+// add writes the series of the row of the layout that the reader has read last. References get the numbers of the
+// message.
+func (w *columnWriter) add(row int, r *rowReader, to *columnSymbols) {
 	b := &w.before
+	d := w.setRefs(r, to)
+	changed := w.isNew || r.described
+	if changed {
+		m := rowMetadata{r.metadata.typ, to.number(r.metadata.help), to.number(r.metadata.unit)}
+		w.newMetadata = m.appendField(w.newMetadata[:0])
+		changed = !bytes.Equal(w.metadata, w.newMetadata)
+		w.metadata, w.newMetadata = w.newMetadata, w.metadata
+		w.shortMetadata = shortWord(w.metadata)
+	}
+	w.isNew = false
+	refs, metadata := w.refs, w.metadata
 	valued, hash, asBefore := 0, uint64(0), b.row > 0
 	for i := range w.columns {
 		values := w.columns[i].values
@@ -140,21 +148,18 @@ func (w *columnWriter) add(row int, refs, metadata []byte) error {
 		w.values[i] = v
 	}
 	samples := w.timed + valued*valuedSize
-	size := 1 + uvarintSize(uint64(len(refs))) + len(refs) + samples + len(metadata)
-	labels := w.head(columnHead{w.at, size, len(refs)})
-	if err := w.labels(refs); err != nil {
-		return err
-	}
-	here := columnRow{hash: hash, shortMetadata: shortWord(metadata), samples: w.at, row: row + 1}
+	labels := w.head(len(refs), samples+len(metadata))
+	w.writeLabels(d, r)
+	at := uint32(w.at)
 
 	from := &b.columnRow // where the samples are, or similar ones
 	equal := &w.byValues[hash>>56]
 	switch {
 	case asBefore:
-		w.repeat(b.samples, samples)
-	case equal.hash == hash && w.hasValues(equal):
+		w.repeat(int(b.samples), samples)
+	case w.hasValues(equal):
 		from = equal
-		w.repeat(from.samples, samples)
+		w.repeat(int(from.samples), samples)
 	default:
 		if valued == len(w.columns) && w.valued.row > 0 {
 			from = &w.valued
@@ -167,21 +172,19 @@ func (w *columnWriter) add(row int, refs, metadata []byte) error {
 	}
 	switch n := len(metadata); {
 	case n == 0:
-	case here.shortMetadata != 0 && here.shortMetadata == from.shortMetadata:
-		w.repeat(from.end-n, n)
-	case n >= minCopy && bytes.Equal(metadata, w.metadata):
-		w.repeat(b.end-n, n)
+	case w.shortMetadata != 0 && w.shortMetadata == from.shortMetadata:
+		w.repeat(int(from.end)-n, n)
+	case n >= minCopy && !changed:
+		w.repeat(int(b.end)-n, n)
 	default:
 		w.literal(metadata)
 	}
-	w.metadata = append(w.metadata[:0], metadata...)
-	here.end = w.at
+	here := columnRow{uint32(row) + 1, at, uint32(w.at), w.shortMetadata}
 	*equal = here
 	if valued == len(w.columns) {
 		w.valued = here
 	}
-	b.refs, b.labels, b.columnRow = refs, labels, here
-	return nil
+	b.labels, b.columnRow = labels, here
 }
 
 // shortWord returns a text that is shorter than a word as a word, and 0 for any other.
@@ -198,8 +201,8 @@ func shortWord(s []byte) (w uint64) {
 	return w
 }
 
-// short is literal, faster for short texts.
-func (w *columnWriter) short(s []byte) {
+// shortText is literal, faster for short texts.
+func (w *columnWriter) shortText(s []byte) {
 	if n := len(s); 0 < n && n <= 8 && cap(s) >= 8 {
 		w.word(binary.LittleEndian.Uint64(s[:8]), n)
 		return
@@ -220,46 +223,129 @@ func (w *columnWriter) hasValues(s *columnRow) bool {
 	return true
 }
 
-// head writes what comes before the references of a series. It returns their position.
-func (w *columnWriter) head(h columnHead) (labels int) {
+// head writes what comes before the references of a series. rest is the size of what follows them. It returns their
+// position.
+func (w *columnWriter) head(refs, rest int) (labels int) {
+	headSize := 1 + shortSize(refs)
+	h := columnHead{uint32(w.at), uint32(headSize + refs + rest), uint32(refs)}
+	n := 1 + shortSize(int(h.size)) + headSize
 	b := &w.before.columnHead
-	known := &w.byHead[uint(h.size*7+h.refsSize)%uint(len(w.byHead))]
-	n := 1 + uvarintSize(uint64(h.size)) + 1 + uvarintSize(uint64(h.refsSize))
+	known := &w.byHead[(h.size*7+h.refsSize)%uint32(len(w.byHead))]
 	switch {
 	case b.size == h.size && b.refsSize == h.refsSize:
-		w.repeat(b.at, n)
+		w.repeat(int(b.at), n)
 	case known.size == h.size && known.refsSize == h.refsSize:
-		w.repeat(known.at, n)
+		w.repeat(int(known.at), n)
 	default:
 		var head [2 * maxHead]byte
-		w.short(appendHead(head[:0], h.refsSize, h.size-1-uvarintSize(uint64(h.refsSize))-h.refsSize))
+		w.shortText(appendHead(head[:0], refs, rest))
 	}
 	*known, *b = h, h
 	return w.at
 }
 
-// labels writes the references of a series.
-func (w *columnWriter) labels(refs []byte) error {
+// shortSize is uvarintSize, faster for small numbers.
+func shortSize(n int) int {
+	if n < 1<<7 {
+		return 1
+	}
+	return uvarintSize(uint64(n))
+}
+
+// refsDiff is how the references of a series differ from those of the series before.
+type refsDiff struct {
+	begin, end int // bytes at the begin and at the end that are the same
+	before     int // size of the references of the series before
+}
+
+// setRefs puts the references of the present row into w.refs.
+func (w *columnWriter) setRefs(r *rowReader, to *columnSymbols) refsDiff {
+	if r.own == 1 && !w.isNew { // most rows
+		l := &r.labels[r.begin]
+		name, n := refBytes(to.number(l.name))
+		value, size := refBytes(to.number(l.value))
+		if from := int(r.from); n+size == int(r.to)-from && n+size <= 8 && from+8 <= cap(w.refs) {
+			l.end = r.to
+			return w.setShort(from, name|value<<(8*n), n+size)
+		}
+	}
+	w.short.size = 0
+	first, last, from, until := r.begin, r.begin+r.own, int(r.from), int(r.to)
+	if w.isNew {
+		first, last, from, until = 0, len(r.labels), 0, len(w.refs)
+	}
+	own, labels := w.own[:0], r.labels[first:last]
+	for i := range labels {
+		l := &labels[i]
+		own = appendUvarint(appendUvarint(own, uint64(to.number(l.name))), uint64(to.number(l.value)))
+		l.end = uint32(from + len(own))
+	}
+	w.own = own
+	d := refsDiff{begin: from, end: len(w.refs) - until, before: len(w.refs)}
+	before := w.refs[from:until]
+	same := commonPrefix(own, before)
+	d.begin += same
+	d.end += commonSuffix(own[same:], before[same:])
+	if len(own) != len(before) {
+		grown := uint32(len(own) - len(before))
+		for i := range r.labels[last:] {
+			r.labels[last+i].end += grown
+		}
+	}
+	w.refs = slices.Replace(w.refs, from, until, own...)
+	return d
+}
+
+// refBytes returns a reference as its bytes. They are more than 8 if that is not possible.
+func refBytes(ref uint32) (bytes uint64, n int) {
+	switch {
+	case ref < 1<<7:
+		return uint64(ref), 1
+	case ref < 1<<14:
+		return uint64(ref&0x7f|0x80) | uint64(ref>>7)<<8, 2
+	}
+	return 0, 9
+}
+
+// setShort replaces n bytes of w.refs, at most 8, by those of a word.
+func (w *columnWriter) setShort(from int, own uint64, n int) refsDiff {
+	at := w.refs[:cap(w.refs)][from:][:8]
+	before := binary.LittleEndian.Uint64(at)
+	other := (before ^ own) & (^uint64(0) >> (64 - 8*n))
+	binary.LittleEndian.PutUint64(at, before^other)
+	begin := min(bits.TrailingZeros64(other)/8, n)
+	end := max(begin, (bits.Len64(other)+7)/8)
+	w.short = shortOwn{from + begin, end - begin, own >> (8 * begin)}
+	return refsDiff{from + begin, len(w.refs) - from - end, len(w.refs)}
+}
+
+// writeLabels writes the references of a series.
+func (w *columnWriter) writeLabels(d refsDiff, r *rowReader) {
 	b := &w.before
-	begin := commonPrefix(refs, b.refs)
-	end := commonSuffix(refs[begin:], b.refs[begin:])
-	if w.symbols > 0 && !validRefs(refs, b.refs, begin, end, w.symbols) {
-		return errDamaged
+	if d.begin < minCopy && !w.repeatsUpTo(b.labels) {
+		d.begin = 0
 	}
-	if begin < minCopy && !w.repeatsUpTo(b.labels) {
-		begin = 0
+	if d.end < minCopy {
+		d.end = 0
 	}
-	if end < minCopy {
-		end = 0
+	at, until := w.at, len(w.refs)-d.end
+	w.repeat(b.labels, d.begin)
+	own := w.refs[d.begin:until]
+	known := 0 // position of them in an earlier series
+	if r.long > 0 {
+		known = r.longPosition(at, d.begin, until)
 	}
-	w.repeat(b.labels, begin)
-	if own := refs[begin : len(refs)-end]; len(own) < longText {
-		w.short(own)
-	} else {
+	switch {
+	case known > 0 && len(own) >= minCopied:
+		w.repeat(known, len(own))
+	case w.short.size == len(own) && w.short.size > 0 && w.short.from == d.begin:
+		w.word(w.short.bytes, w.short.size)
+	case len(own) < longText:
+		w.shortText(own)
+	default:
 		w.longTexts.write(&w.snappyWriter, own)
 	}
-	w.repeat(b.labels+len(b.refs)-end, end)
-	return nil
+	w.repeat(b.labels+d.before-d.end, d.end)
 }
 
 // firstSamples writes the samples of a series for which there is none to compare with.
@@ -286,8 +372,8 @@ func (w *columnWriter) sampleHead(value uint64, timeSize int) {
 
 // samples writes the samples of a series, which are compared with those of another one.
 func (w *columnWriter) samples(from *columnRow) {
-	above := from.samples // position of the sample to compare with
-	var last uint64       // value of the sample before
+	above := int(from.samples) // position of the sample to compare with
+	var last uint64            // value of the sample before
 	for i, v := range w.values {
 		c := &w.columns[i]
 		other := math.Float64bits(c.values[from.row-1])

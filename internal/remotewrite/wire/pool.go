@@ -39,9 +39,11 @@ func (e *requestEncoder) size() int {
 type Pool struct {
 	mu        sync.Mutex // guards the following
 	idle      []*requestEncoder
-	need      int     // about the size of the largest recent request
-	merger    *merger // idle; nil: there is none
-	mergeNeed int     // about the size of the largest recent group, unpacked
+	need      int           // about the size of the largest recent request
+	merger    *merger       // idle; nil: there is none
+	mergeNeed int           // about the size of the largest recent group, unpacked
+	joiner    *columnJoiner // idle; nil: there is none
+	joinNeed  int           // about the memory that the largest recent group of columns needed
 
 	bodies Buffers
 }
@@ -109,17 +111,55 @@ func (p *Pool) Release(body []byte) {
 
 // Merge makes messages of a group of messages, which are in the order of delivery: each series, by the texts of its
 // labels, has all its samples in one TimeSeries of one message. The samples of a series must be in ascending order of
-// time. Messages may have a Layout; those of the result do not. A change between floats and native histograms within a
+// time. Messages may have a Layout; those of the result do not. The first messages of the result have the streams that
+// are only columns of one layout each, the others all the rest. A change between floats and native histograms within a
 // series begins another message. The result is to be sent in its order. MayHaveArrived of a message: it has samples of
 // a message that may have arrived. Oldest and Newest are those of the messages that its samples come from.
 //
 // An error means that a message is damaged, or does not have as many samples as it says. ReleaseMerged takes the
 // result back.
 func (p *Pool) Merge(group []Message, most Limits) ([]Message, error) {
+	j := p.takeJoiner()
+	others := j.take(group)
+	out, err := j.join(group, most, p)
+	p.putJoiner(j)
+	if err != nil || len(others) == 0 {
+		return out, err
+	}
 	m := p.takeMerger()
-	out, err := m.merge(group, most, p)
+	more, err := m.merge(others, most, p)
 	p.putMerger(m)
-	return out, err
+	if err != nil {
+		p.ReleaseMerged(out)
+		return nil, err
+	}
+	return append(out, more...), nil
+}
+
+func (p *Pool) takeJoiner() *columnJoiner {
+	if p == nil {
+		return &columnJoiner{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := p.joiner
+	if p.joiner = nil; j == nil {
+		j = &columnJoiner{}
+	}
+	return j
+}
+
+// putJoiner takes back a joiner, and notes how much memory its last group needed.
+func (p *Pool) putJoiner(j *columnJoiner) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.joinNeed = max(j.need, p.joinNeed-p.joinNeed/16)
+	if j.kept() <= max(keptMerger, keptGroups*p.joinNeed) {
+		p.joiner = j
+	}
 }
 
 func (p *Pool) takeMerger() *merger {
