@@ -193,7 +193,6 @@ func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 	tick := time.NewTicker(growthCheck)
 	defer tick.Stop()
 	var g growth
-	var mode byTarget
 	for {
 		select {
 		case <-ctx.Done():
@@ -206,7 +205,7 @@ func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 		case <-tick.C:
 			e.packer.Sweep(time.Now())
 			is, limits := e.load()
-			e.packByTarget(mode.next(is, limits.backlog))
+			e.packer.LimitScrapes(is.rejects) // finding the bad samples in a merged request takes many requests
 			start(e.packer.Resize(e.wantedLanes(&g, is, limits)))
 		}
 	}
@@ -281,23 +280,11 @@ func (e *endpoint) wantedLanes(g *growth, is load, r laneLimits) int {
 	return want
 }
 
-// packByTarget turns packing by target on or off. A long delay packs by target in any case.
-func (e *endpoint) packByTarget(on bool) {
-	switch changed := e.packer.PackByTarget(on); {
-	case !changed:
-	case on:
-		e.log.Info("remote write requests hold scrapes of one target while the receiver is behind")
-	default:
-		e.log.Info("remote write requests hold samples of many targets again")
-	}
-}
-
 // status returns the state of the endpoint. Regular calls tell it how fast the queue grows.
 func (e *endpoint) status() EndpointStatus {
 	q, r := e.queue.Stats(), e.receiver.Status()
 	out := EndpointStatus{
 		Name: e.label, URL: e.settings.Load().redactedURL(), Lanes: len(e.packer.Lanes()),
-		ByTarget:       e.packer.ByTarget(),
 		PendingSamples: q.Samples, HeldSamples: q.HeldSamples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
 		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
 		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,

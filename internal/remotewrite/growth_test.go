@@ -43,7 +43,7 @@ func TestSlowReceiverGetsMoreLanes(t *testing.T) {
 				}
 				sent, most := 0, 0
 				e := (*w.writers.endpoints.Load())[0]
-				for range 90 { // 200 samples per second; four lanes carry 80
+				for range 90 { // 200 samples per second; a lane carries 20
 					for _, pod := range pods {
 						w.append(w.scrape(pod, nowMillis()))
 						sent += 100
@@ -55,8 +55,8 @@ func TestSlowReceiverGetsMoreLanes(t *testing.T) {
 					t.Errorf("%d lanes, want 12", most)
 				}
 				pass(time.Hour) // the targets of some lanes are more than others'
-				if n := len(e.packer.Lanes()); n != 4 {
-					t.Errorf("%d lanes after an hour with nothing to send, want 4", n)
+				if n := len(e.packer.Lanes()); n != 1 {
+					t.Errorf("%d lanes after an hour with nothing to send, want 1", n)
 				}
 				w.stop()
 				if r.total() != sent || r.disorder != 0 {
@@ -107,9 +107,9 @@ func TestLanesShrink(t *testing.T) {
 				}
 				kept := weakLanes(e)
 				r.delay = 20 * time.Millisecond
-				scrapes(90)
-				if n := len(e.packer.Lanes()); n != 4 {
-					t.Errorf("%d lanes, 15 minutes after the receiver became fast again, want 4", n)
+				scrapes(120)
+				if n := len(e.packer.Lanes()); n != 1 {
+					t.Errorf("%d lanes, 20 minutes after the receiver became fast again, want 1", n)
 				}
 				runtime.GC()
 				left := 0
@@ -118,8 +118,8 @@ func TestLanesShrink(t *testing.T) {
 						left++
 					}
 				}
-				if left > 4 {
-					t.Errorf("%d of %d lanes are in memory, want 4", left, len(kept))
+				if left > 1 {
+					t.Errorf("%d of %d lanes are in memory, want 1", left, len(kept))
 				}
 				w.stop()
 				if r.total() != sent || r.disorder != 0 {
@@ -198,7 +198,7 @@ func changeLanes(t *testing.T, chance *rand.Rand) {
 			w.apply()
 		}
 		if steps[0]%7 == 0 {
-			(*w.writers.endpoints.Load())[0].packer.PackByTarget(steps[1]%3 == 0)
+			(*w.writers.endpoints.Load())[0].packer.LimitScrapes(steps[1]%3 == 0)
 		}
 		for i, pod := range pods {
 			if (steps[2]>>(i%16))&1 == 0 {
