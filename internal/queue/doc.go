@@ -104,8 +104,9 @@
 // The kinds of data:
 //
 //	0  a packed fragment of remote write
-//	1  a copy of a layout; the record begins a request and has no samples
+//	1  like 3, of an earlier version of this program, whose layouts had another form
 //	2  data that needs a layout, then a reference to a copy of it in the same segment
+//	3  a copy of a layout; the record begins a request and has no samples
 //
 // The reference is the last 8 bytes of the data:
 //
@@ -118,7 +119,7 @@
 // two requests, and the second still refers to offset 0 when the first is delivered:
 //
 //	offset  kind  first  bytes
-//	     0     1    yes   1048  the layout
+//	     0     3    yes   1048  the layout
 //	  1048     2     no    100  a record that refers to offset 0
 //	  1148     2    yes    100  a record that refers to offset 0
 //

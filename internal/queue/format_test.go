@@ -45,7 +45,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		"version":         {segmentSuffix, record(oneAt, 4, 3), "version 3"},
 		"version 0":       {segmentSuffix, record(oneAt, 4, 0), "version 0"},
 		"flag":            {segmentSuffix, record(oneAt, 5, flagFirst|0x80), "flags 0x81"},
-		"kind of data":    {segmentSuffix, record(oneAt, 6, 3), "kind 3"},
+		"kind of data":    {segmentSuffix, record(oneAt, 6, 4), "kind 4"},
 		"kind, high byte": {segmentSuffix, record(oneAt, 7, 1), "kind 256"},
 		"second record":   {segmentSuffix, record(twoAt, 4, 3), "version 3"},
 		"last record":     {segmentSuffix, record(threeAt, 4, 3), "version 3"},
@@ -200,7 +200,8 @@ func TestTheFormatPage(t *testing.T) {
 		fmt.Sprintf("| version of a record | byte 4 of a record's header, in `%s` files | %d | %d and %d |",
 			segmentSuffix, headerVersion, headerVersion, oldHeaderVersion),
 		fmt.Sprintf("| kind of the data | bytes 6 and 7 of a record's header "+
-			"| %[1]d, %[2]d and %[3]d | %[1]d, %[2]d and %[3]d |", kindPlain, kindLayout, kindWithLayout),
+			"| %[1]d, %[3]d and %[4]d | %[1]d, %[2]d, %[3]d and %[4]d |",
+			kindPlain, kindPackedLayout, kindWithLayout, kindLayout),
 		fmt.Sprintf("| version of a position | bytes 4 to 7 of a slot, in `%s` files "+
 			"| %d | %d, %d and slots without a version (`%s`) |",
 			positionSuffix, slotVersion, slotVersion, oldSlotVersion, oldPositionMagic),

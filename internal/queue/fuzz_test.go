@@ -33,7 +33,7 @@ func FuzzSegment(f *testing.F) {
 				if bytes.Equal(content[i:i+4], magic[:]) {
 					version, kind := byte(oldHeaderVersion), byte(kindPlain)
 					if content[i+4]&1 == 0 {
-						version, kind = headerVersion, content[i+6]%byte(kindWithLayout+1)
+						version, kind = headerVersion, content[i+6]%byte(kindLayout+1)
 					}
 					content[i+4], content[i+5], content[i+6], content[i+7] = version, content[i+5]&flagFirst, kind, 0
 					binary.LittleEndian.PutUint32(content[i+44:], checksum(content[i:i+44]))
@@ -51,7 +51,7 @@ func FuzzSegment(f *testing.F) {
 			data := content[i+headerSize:][:h.length]
 			switch {
 			case checksum(data) != h.crc:
-			case h.kind == kindLayout:
+			case h.isLayout():
 				layouts[string(data)] = true
 			default:
 				valid[string(data[:h.dataBytes()])] = true

@@ -17,6 +17,7 @@ import (
 type Layout struct {
 	Data   []byte
 	Shared string
+	Packed bool                  // it is of an earlier version of this program, which wrote layouts in another form
 	handle unique.Handle[string] // of Shared
 }
 
@@ -34,7 +35,7 @@ func (l *Layout) Append(dst []byte) []byte { return append(append(dst, l.Data...
 
 func (l *Layout) equal(o *Layout) bool {
 	switch {
-	case l.Len() != o.Len():
+	case l.Len() != o.Len() || l.Packed != o.Packed:
 		return false
 	case len(l.Data) == len(o.Data):
 		return bytes.Equal(l.Data, o.Data) && l.Shared == o.Shared
@@ -46,11 +47,19 @@ func (l *Layout) checksum() uint32 {
 	return crc32.Update(checksum(l.Data), castagnoli, []byte(l.Shared))
 }
 
+// kind returns the kind of the record of a copy.
+func (l *Layout) kind() kind {
+	if l.Packed {
+		return kindPackedLayout
+	}
+	return kindLayout
+}
+
 // layoutUses is the number of records that refer to one copy of a layout in a segment. The next record gets a new copy,
 // so damage to a copy costs at most layoutUses records.
 const layoutUses = 64
 
-// layoutCopy is a record of kindLayout in a segment.
+// layoutCopy is a record of a layout in a segment.
 type layoutCopy struct {
 	header
 	at     int64                // its offset
@@ -75,7 +84,7 @@ func (l *layouts) copyFor(rec Record, at int64, before uint64) *layoutCopy {
 		return c
 	}
 	return &layoutCopy{at: at, layout: layout, header: header{
-		first: true, kind: kindLayout, length: uint32(rec.Layout.Len()), crc: rec.Layout.checksum(),
+		first: true, kind: rec.Layout.kind(), length: uint32(rec.Layout.Len()), crc: rec.Layout.checksum(),
 		before: uint32(before), oldest: rec.Oldest, newest: rec.Newest, stream: rec.Stream,
 	}}
 }
@@ -130,13 +139,13 @@ func (f foundLayouts) read(r io.ReaderAt, ref layoutRef) (*Layout, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	if h, ok := parseHeader(b[:n]); ok && h.kind == kindLayout && h.crc == ref.crc {
+	if h, ok := parseHeader(b[:n]); ok && h.isLayout() && h.crc == ref.crc {
 		data, err := readData(r, int64(ref.at)+headerSize, h, func(n int) []byte { return make([]byte, 0, n) })
 		if err != nil {
 			return nil, err
 		}
 		if data != nil {
-			layout = &Layout{Data: data}
+			layout = &Layout{Data: data, Packed: h.kind == kindPackedLayout}
 		}
 	}
 	f[ref] = layout

@@ -289,9 +289,9 @@ func TestNewerFormatBesideLayouts(t *testing.T) {
 		value      byte
 		want       string
 	}{
-		"the layout":            {0, 6, 3, "kind 3"},
-		"the layout, version 1": {0, 4, oldHeaderVersion, "kind 1"},
-		"behind it, kind":       {record, 6, 3, "kind 3"},
+		"the layout":            {0, 6, 4, "kind 4"},
+		"the layout, version 1": {0, 4, oldHeaderVersion, "kind 3"},
+		"behind it, kind":       {record, 6, 4, "kind 4"},
 		"behind it, version":    {record, 4, 3, "version 3"},
 		"a later record":        {oneEnd, 4, 3, "version 3"},
 	} {

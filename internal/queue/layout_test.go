@@ -21,7 +21,7 @@ func withLayout(data string, layout *Layout) Record {
 }
 
 // kinds returns the records of a segment: L for a copy of a layout, r for a record that refers to the last copy before
-// it, p for a record without a layout.
+// it, p for a record without a layout, P for a copy of a layout of an earlier version.
 func kinds(t *testing.T, segment []byte) (s string) {
 	t.Helper()
 	last := layoutRef{}
@@ -35,6 +35,8 @@ func kinds(t *testing.T, segment []byte) (s string) {
 			t.Errorf("the record at %d is not first, and has stream %d", at, h.stream)
 		}
 		switch h.kind {
+		case kindPackedLayout:
+			s, last = s+"P", layoutRef{uint32(at), h.crc}
 		case kindLayout:
 			s, last = s+"L", layoutRef{uint32(at), h.crc}
 		case kindWithLayout:
@@ -715,5 +717,22 @@ func TestALayoutOfTwoPartsIsReadBack(t *testing.T) {
 		func(n int) []byte { return make([]byte, 0, n) })
 	if err != nil || len(got.records) != 1 || !a.equal(got.records[0].Layout) {
 		t.Errorf("read back: %v, %+v", err, got.records)
+	}
+}
+
+// TestPackedLayoutsStayPacked: a layout of an earlier version is read as such, and written again as such.
+func TestPackedLayoutsStayPacked(t *testing.T) {
+	layout := &Layout{Data: []byte("packed"), Packed: true}
+	b := layoutSample(nil, layout, "one", "two")
+	if got := kinds(t, b); got != "Prr" {
+		t.Errorf("records %s, want Prr", got)
+	}
+	h, _ := parseHeader(b)
+	read, err := foundLayouts{}.read(bytes.NewReader(b), layoutRef{crc: h.crc})
+	if err != nil || read == nil || !read.equal(layout) {
+		t.Fatalf("read %+v, error %v", read, err)
+	}
+	if read.equal(&Layout{Data: layout.Data}) {
+		t.Error("a layout equals one of another form")
 	}
 }

@@ -20,8 +20,9 @@ type kind uint16
 
 const (
 	kindPlain      kind = iota // Record.Data; the record has no layout
-	kindLayout                 // the bytes of a Layout; the record that follows has it
+	kindPackedLayout           // the bytes of a Packed Layout; the record that follows has it
 	kindWithLayout             // Record.Data, then a layoutRef
+	kindLayout                 // the bytes of any other Layout; the record that follows has it
 )
 
 // magic begins every header. A search after damage looks for it.
@@ -58,6 +59,9 @@ func (h *header) dataBytes() int64 {
 	}
 	return int64(h.length)
 }
+
+// isLayout reports whether the data is a layout.
+func (h *header) isLayout() bool { return h.kind == kindLayout || h.kind == kindPackedLayout }
 
 // append appends the header and the data.
 func (h *header) append(dst, data []byte) []byte {
@@ -108,7 +112,7 @@ func intact(b []byte) bool {
 
 // unknown describes the part of an intact header that this version does not know. It is empty if there is none.
 func unknown(b []byte) string {
-	is, known := kind(binary.LittleEndian.Uint16(b[6:])), kindWithLayout
+	is, known := kind(binary.LittleEndian.Uint16(b[6:])), kindLayout
 	if b[4] == oldHeaderVersion {
 		known = kindPlain
 	}
@@ -140,7 +144,7 @@ func parseHeader(b []byte) (h header, ok bool) {
 	}
 	h.oldest, h.newest, h.stream = int48(b[20:]), int48(b[26:]), le.Uint64(b[32:])
 	switch h.kind {
-	case kindLayout:
+	case kindLayout, kindPackedLayout:
 		ok = h.first && h.samples == 0
 	case kindWithLayout:
 		ok = h.length >= layoutRefSize

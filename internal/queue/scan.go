@@ -77,7 +77,7 @@ func (c *cursor) next() (p part, ok bool, err error) {
 	}
 	h, ok := parseHeader(b)
 	to := c.at + h.size()
-	if ok && h.kind == kindLayout && to+headerSize <= c.end {
+	if ok && h.isLayout() && to+headerSize <= c.end {
 		stream := h.stream
 		if b, err = c.peek(to); err != nil {
 			return part{}, false, err
@@ -87,7 +87,7 @@ func (c *cursor) next() (p part, ok bool, err error) {
 		h.first, h.stream = true, stream
 	}
 	switch {
-	case ok && (to > c.end || h.kind == kindLayout):
+	case ok && (to > c.end || h.isLayout()):
 		p = part{span: span{c.at, c.end}, header: h, damage: true, torn: true, lost: int(h.samples)}
 	case ok && (h.first || c.inRequest && h.kind == kindPlain):
 		p = part{span: span{c.at, to}, header: h}

@@ -51,7 +51,7 @@ func (w *world) requestMessages(r queue.Request) []wire.Message {
 	if layout == nil {
 		return []wire.Message{m}
 	}
-	m.Layout = layout.Append(nil)
+	m.Layout = &wire.Layout{Head: layout.Data, Tail: layout.Shared}
 	merged, err := (*wire.Pool)(nil).Merge([]wire.Message{m}, wire.Limits{})
 	if err != nil {
 		w.t.Fatal(err)

@@ -118,7 +118,7 @@ func TestGroupsOfSeveralStreams(t *testing.T) {
 							key := fmt.Sprint(stream, " ", series)
 							if layout = layouts[key]; layout == nil {
 								symbols, body := pageOf(t, stream, series, 0)
-								layout = &queue.Layout{Data: fragmentOf(symbols, body)}
+								layout = &queue.Layout{Data: fragmentOf(symbols, body), Packed: true}
 								layouts[key] = layout
 							}
 						}

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
@@ -25,6 +26,7 @@ type Sender struct {
 	lane Lane
 	isolator
 	messages           []wire.Message // of the group
+	layouts            []wire.Layout  // of messages
 	columns, fragments post           // next ones, of several streams
 }
 
@@ -94,24 +96,8 @@ const maxMergedBytes = 8 << 20
 // that the receiver reads the labels of a series once for all its samples. Streams share a request as far as
 // max_samples_per_send allows; a stream with more samples is divided. It returns false if ctx ended before.
 func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
-	defer func() {
-		clear(s.messages)
-		s.columns.reset()
-		s.fragments.reset()
-	}()
-	s.messages = s.messages[:0]
-	var layout *queue.Layout
-	var data []byte // of layout
-	for _, r := range group {
-		m := messageOf(r)
-		if l := r.Records[0].Layout; l != nil {
-			if l != layout {
-				layout, data = l, l.Append([]byte{}) // not nil, even if it is damaged and empty
-			}
-			m.Layout = data
-		}
-		s.messages = append(s.messages, m)
-	}
+	defer s.forget()
+	s.read(group)
 	cfg, _ := s.receiver.current()
 	most := wire.Limits{Samples: cfg.samplesPerSend(mostScrapes(group)), Bytes: maxMergedBytes}
 	for from := 0; from < len(group); {
@@ -146,6 +132,30 @@ func (s *Sender) deliverNext(ctx context.Context, p *post, most wire.Limits) boo
 func (p *post) reset() {
 	clear(p.messages)
 	p.messages, p.samples = p.messages[:0], 0
+}
+
+// read makes messages of a group.
+func (s *Sender) read(group []queue.Request) {
+	s.messages, s.layouts = s.messages[:0], slices.Grow(s.layouts[:0], len(group)) // messages point into layouts
+	var last *queue.Layout
+	for _, r := range group {
+		m := messageOf(r)
+		if l := r.Records[0].Layout; l != nil {
+			if l != last {
+				s.layouts, last = append(s.layouts, wire.Layout{Head: l.Data, Tail: l.Shared, Packed: l.Packed}), l
+			}
+			m.Layout = &s.layouts[len(s.layouts)-1]
+		}
+		s.messages = append(s.messages, m)
+	}
+}
+
+// forget drops the references to the group.
+func (s *Sender) forget() {
+	clear(s.messages)
+	clear(s.layouts)
+	s.columns.reset()
+	s.fragments.reset()
 }
 
 // mostScrapes returns the largest number of requests of one stream in a group.
@@ -197,7 +207,8 @@ func (s *Sender) deliverMerged(ctx context.Context, merged []wire.Message) bool 
 }
 
 func messageOf(r queue.Request) wire.Message {
-	m := wire.Message{Samples: r.Samples, Oldest: r.Oldest, Newest: r.Newest, MayHaveArrived: r.MayHaveArrived}
+	m := wire.Message{Samples: r.Samples, Oldest: r.Oldest, Newest: r.Newest, MayHaveArrived: r.MayHaveArrived,
+		Stream: r.Stream}
 	for _, rec := range r.Records {
 		m.Fragments = append(m.Fragments, rec.Data)
 	}

@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"bytes"
 	"math/bits"
 	"math/rand/v2"
 
@@ -147,8 +146,7 @@ func (l *Lane) writeLayout(s *Settings, v series.View, b *series.Batch, ruled []
 		}
 	}
 	o := l.outlet
-	data := l.writer.Cut(&o.Buffers)
-	defer o.Buffers.Put(data)
-	symbols, rows := wire.SplitFragment(data)
-	return queue.NewLayout(bytes.Clone(symbols), rows) // replicas of a workload have the same rows
+	symbols, rows := l.writer.CutLayout(&o.Buffers)
+	defer o.Buffers.Put(rows)
+	return queue.NewLayout(symbols, rows) // replicas of a workload have the same rows
 }

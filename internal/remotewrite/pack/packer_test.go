@@ -103,7 +103,7 @@ func (p *packing) messages(r queue.Request) []wire.Message {
 	for _, rec := range r.Records {
 		m.Fragments = append(m.Fragments, rec.Data)
 		if rec.Layout != nil {
-			m.Layout = rec.Layout.Append(nil)
+			m.Layout = &wire.Layout{Head: rec.Layout.Data, Tail: rec.Layout.Shared}
 		}
 	}
 	merged, err := (*wire.Pool)(nil).Merge([]wire.Message{m}, wire.Limits{})

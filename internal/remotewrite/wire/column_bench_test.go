@@ -48,13 +48,13 @@ func BenchmarkLayout(b *testing.B) {
 	for _, size := range []int{500, 2000} {
 		batch := wiretest.Mesh(table, 1, 1, size)
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			var layout []byte
+			var layout *Layout
 			report := cpuPerSample(b, batch.Len())
 			for b.Loop() {
 				layout = layoutOf(b, table, batch)
 			}
 			report()
-			b.ReportMetric(float64(len(layout))/float64(batch.Len()), "B/series")
+			b.ReportMetric(float64(len(layout.Head)+len(layout.Tail))/float64(batch.Len()), "B/series")
 		})
 	}
 }

@@ -5,30 +5,32 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 )
 
-// columnWriter writes series that have only samples of one run of columns, as nearly all have: each series of a layout
-// once, with a sample of each column. It writes them compressed (snappyWriter), so that the plain text is never in
-// memory. What repeats is known without a search: a series is compared with the one before, its labels byte by byte,
-// and its samples with those of the same columns.
+// columnWriter writes the rows of layouts with the samples of their columns, each row with a sample of each column. It
+// writes them compressed (snappyWriter), so that the plain text is never in memory. What repeats is known without a
+// search: rows say which labels are those of the row before, and samples are compared with those of the same columns.
 //
 //	series before  … 1a 02 … 12 10 09 00 00 00 00 00 00 10 40 10 80 e4 8f dc bc 31  12 10 09 …
 //	this series    … 1a 03 … 12 10 09 00 00 00 00 00 00 14 40 10 80 e4 8f dc bc 31  12 10 09 …
 //	                 copy; literal 03; copy          literal  copy of the time and of the next head
 type columnWriter struct {
 	snappyWriter
-	run     uint32 // the present one; its number + 1; 0: none
 	columns []writtenColumn
 	timed   int      // bytes of the samples of a series, without the values
 	values  []uint64 // bits of the values of the present series
-	symbols uint64   // references from this one on are damage; 0: they are checked already
 
-	before    columnSeries       // the series that was written last
-	metadata  []byte             // of before
-	valued    columnRow          // the last one without a value of 0
-	byValues  [1 << 8]columnRow  // by a hash of their values; a newer one replaces an older one
-	byHead    [1 << 6]columnHead // by a hash; likewise
-	longTexts writtenTexts       // labels of series in which they differ from the one before
+	before           columnSeries // the series that was written last
+	refs             []byte       // the references of its labels
+	metadata         []byte       // its metadata, also as a word (shortWord)
+	shortMetadata    uint64
+	isNew            bool               // the next row has other labels and metadata, whatever the reader says
+	valued           columnRow          // the last one without a value of 0
+	byValues         [1 << 8]columnRow  // by a hash of their values; a newer one replaces an older one
+	byHead           [1 << 6]columnHead // by a hash; likewise
+	longTexts        writtenTexts       // labels of series in which they differ from the one before
+	own, newMetadata []byte             // scratch of add
 }
 
 // writtenColumn is a column of the present run.
@@ -40,7 +42,6 @@ type writtenColumn struct {
 // columnSeries is a series that is written already, with positions in the plain text.
 type columnSeries struct {
 	columnHead
-	refs   []byte
 	labels int // position of the references
 	columnRow
 }
@@ -64,7 +65,7 @@ type columnRow struct {
 // beginBlock begins a message.
 func (w *columnWriter) beginBlock() {
 	w.snappyWriter.begin()
-	w.before, w.metadata = columnSeries{}, w.metadata[:0]
+	w.before, w.refs, w.metadata, w.isNew = columnSeries{}, w.refs[:0], w.metadata[:0], true
 	clear(w.byHead[:])
 	w.longTexts.begin()
 	w.forgetSamples()
@@ -76,11 +77,18 @@ func (w *columnWriter) forgetSamples() {
 	clear(w.byValues[:])
 }
 
-// forget drops the references to the messages.
-func (w *columnWriter) forget() {
-	clear(w.columns)
-	w.columns, w.run, w.before = w.columns[:0], 0, columnSeries{}
+// beginColumns: the next series are the rows of another layout.
+func (w *columnWriter) beginColumns() {
+	w.columns, w.values, w.timed, w.isNew = w.columns[:0], w.values[:0], 0, true
 	w.forgetSamples()
+}
+
+// addColumn adds a column of the next series. Not ok: it has a time that timeField does not take.
+func (w *columnWriter) addColumn(tsMillis int64, values []float64) (ok bool) {
+	f, ok := timeField(tsMillis)
+	w.timed += 2 + f.n
+	w.columns, w.values = append(w.columns, writtenColumn{values, f}), append(w.values, 0)
+	return ok
 }
 
 // longText is the number of bytes from which on labels are searched for what was written before.
@@ -98,26 +106,6 @@ func timeField(tsMillis int64) (f shortBytes, ok bool) {
 	return shortBytes{binary.LittleEndian.Uint64(b[:]), 1 + n}, true
 }
 
-// beginRun makes a run the present one. Not ok: it has a time that only mergeWriter.add can write.
-func (w *columnWriter) beginRun(m *merger, number uint32) (ok bool) {
-	w.run, w.columns, w.timed = number+1, w.columns[:0], 0
-	w.forgetSamples()
-	run := &m.runs[number]
-	l := &m.layouts[run.layout]
-	for n, left := run.first, run.columns; left > 0; left-- {
-		c := &m.columns[n]
-		f, fits := timeField(c.time)
-		if !fits {
-			return false
-		}
-		w.timed += 2 + f.n
-		w.columns = append(w.columns, writtenColumn{m.values[c.from : c.from+int(l.end-l.first)], f})
-		n = c.next
-	}
-	w.values = append(w.values[:0], make([]uint64, len(w.columns))...)
-	return true
-}
-
 // The begin of the field samples, with and without a value, except that the length is that without a time.
 const (
 	sampleHead     = tagSample | 9<<8 | tagSampleValue<<16
@@ -125,9 +113,21 @@ const (
 	valuedSize     = 9 // of a value with its tag
 )
 
-// add writes the series of a row of the layout.
-func (w *columnWriter) add(row int, refs, metadata []byte) error {
+// add writes the series of the row of the layout that the reader has read last. References get the numbers of the
+// message.
+func (w *columnWriter) add(row int, r *rowReader, to *columnSymbols) {
 	b := &w.before
+	d := w.setRefs(r, to)
+	changed := w.isNew || r.described
+	if changed {
+		m := rowMetadata{r.metadata.typ, to.number(r.metadata.help), to.number(r.metadata.unit)}
+		w.newMetadata = m.appendField(w.newMetadata[:0])
+		changed = !bytes.Equal(w.metadata, w.newMetadata)
+		w.metadata, w.newMetadata = w.newMetadata, w.metadata
+		w.shortMetadata = shortWord(w.metadata)
+	}
+	w.isNew = false
+	refs, metadata := w.refs, w.metadata
 	valued, hash, asBefore := 0, uint64(0), b.row > 0
 	for i := range w.columns {
 		values := w.columns[i].values
@@ -142,10 +142,8 @@ func (w *columnWriter) add(row int, refs, metadata []byte) error {
 	samples := w.timed + valued*valuedSize
 	size := 1 + uvarintSize(uint64(len(refs))) + len(refs) + samples + len(metadata)
 	labels := w.head(columnHead{w.at, size, len(refs)})
-	if err := w.labels(refs); err != nil {
-		return err
-	}
-	here := columnRow{hash: hash, shortMetadata: shortWord(metadata), samples: w.at, row: row + 1}
+	w.writeLabels(d, r)
+	here := columnRow{hash: hash, shortMetadata: w.shortMetadata, samples: w.at, row: row + 1}
 
 	from := &b.columnRow // where the samples are, or similar ones
 	equal := &w.byValues[hash>>56]
@@ -169,19 +167,17 @@ func (w *columnWriter) add(row int, refs, metadata []byte) error {
 	case n == 0:
 	case here.shortMetadata != 0 && here.shortMetadata == from.shortMetadata:
 		w.repeat(from.end-n, n)
-	case n >= minCopy && bytes.Equal(metadata, w.metadata):
+	case n >= minCopy && !changed:
 		w.repeat(b.end-n, n)
 	default:
 		w.literal(metadata)
 	}
-	w.metadata = append(w.metadata[:0], metadata...)
 	here.end = w.at
 	*equal = here
 	if valued == len(w.columns) {
 		w.valued = here
 	}
-	b.refs, b.labels, b.columnRow = refs, labels, here
-	return nil
+	b.labels, b.columnRow = labels, here
 }
 
 // shortWord returns a text that is shorter than a word as a word, and 0 for any other.
@@ -238,28 +234,74 @@ func (w *columnWriter) head(h columnHead) (labels int) {
 	return w.at
 }
 
-// labels writes the references of a series.
-func (w *columnWriter) labels(refs []byte) error {
+// refsDiff is how the references of a series differ from those of the series before.
+type refsDiff struct {
+	begin, end int // bytes at the begin and at the end that are the same
+	own        int // offset of the own labels of the row
+	before     int // size of those of the series before
+}
+
+// setRefs puts the references of the present row into w.refs.
+func (w *columnWriter) setRefs(r *rowReader, to *columnSymbols) refsDiff {
+	first, last, from, until := r.begin, r.begin+r.own, int(r.from), int(r.to)
+	if w.isNew {
+		first, last, from, until = 0, len(r.labels), 0, len(w.refs)
+	}
+	own, labels := w.own[:0], r.labels[first:last]
+	for i := range labels {
+		l := &labels[i]
+		own = appendUvarint(appendUvarint(own, uint64(to.number(l.name))), uint64(to.number(l.value)))
+		l.end = uint32(from + len(own))
+	}
+	w.own = own
+	d := refsDiff{begin: from, end: len(w.refs) - until, own: from, before: len(w.refs)}
+	before := w.refs[from:until]
+	same := commonPrefix(own, before)
+	d.begin += same
+	d.end += commonSuffix(own[same:], before[same:])
+	if w.isNew && r.begin > 0 {
+		d.own = int(r.labels[r.begin-1].end)
+	}
+	if len(own) == len(before) {
+		copy(before, own)
+		return d
+	}
+	grown := uint32(len(own) - len(before))
+	for i := range r.labels[last:] {
+		r.labels[last+i].end += grown
+	}
+	w.refs = slices.Replace(w.refs, from, until, own...)
+	return d
+}
+
+// writeLabels writes the references of a series.
+func (w *columnWriter) writeLabels(d refsDiff, r *rowReader) {
 	b := &w.before
-	begin := commonPrefix(refs, b.refs)
-	end := commonSuffix(refs[begin:], b.refs[begin:])
-	if w.symbols > 0 && !validRefs(refs, b.refs, begin, end, w.symbols) {
-		return errDamaged
+	if d.begin < minCopy && !w.repeatsUpTo(b.labels) {
+		d.begin = 0
 	}
-	if begin < minCopy && !w.repeatsUpTo(b.labels) {
-		begin = 0
+	if d.end < minCopy {
+		d.end = 0
 	}
-	if end < minCopy {
-		end = 0
+	at, until := w.at, len(w.refs)-d.end
+	w.repeat(b.labels, d.begin)
+	long := 0 // position of the own labels in an earlier series
+	if r.long > 0 {
+		known := &r.longs[r.long-1]
+		if long = known.at; d.begin < d.own || until > d.own+len(w.own) {
+			long = 0
+		}
+		known.at = at + d.own
 	}
-	w.repeat(b.labels, begin)
-	if own := refs[begin : len(refs)-end]; len(own) < longText {
+	switch own := w.refs[d.begin:until]; {
+	case len(own) >= minCopied && long > 0:
+		w.repeat(long+d.begin-d.own, len(own))
+	case len(own) < longText:
 		w.short(own)
-	} else {
+	default:
 		w.longTexts.write(&w.snappyWriter, own)
 	}
-	w.repeat(b.labels+len(b.refs)-end, end)
-	return nil
+	w.repeat(b.labels+d.before-d.end, d.end)
 }
 
 // firstSamples writes the samples of a series for which there is none to compare with.

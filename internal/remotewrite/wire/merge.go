@@ -31,13 +31,12 @@ type Limits struct {
 // Cost: the unpacked messages (60 bytes per sample), 20 bytes per sample, 150 per series, and the result unpacked.
 // Columns: the unpacked layouts, 8 bytes per sample, 20 per row of a layout, and the result as it is sent.
 type merger struct {
-	plain     unpacker
-	text      []byte // all messages, unpacked
-	fragments [][]byte
-	inputs    []mergeInput
-	sets      []symbolSet
-	symbols   textNumbers // of the group
-	keys      textNumbers // the labels of the series: references with the numbers of the group
+	plain   unpacker
+	text    []byte // all messages, unpacked
+	inputs  []mergeInput
+	sets    []symbolSet
+	symbols textNumbers // of the group
+	keys    textNumbers // the labels of the series: references with the numbers of the group
 
 	series []mergedSeries // by number in keys
 	later  []mergedSeries // samples of a series after the first change between floats and native histograms
@@ -45,14 +44,12 @@ type merger struct {
 	rows   []mergeRow
 	next   uint32 // number of the series that the next row probably has
 
-	alone       bool // the group is columns of one layout: there are no series, keys and rows
-	onlyColumns bool // there is no message without a layout
-	layouts     []mergeLayout
-	layoutBy    []uint32    // number of the layout by message
-	layoutRows  []layoutRow // of all layouts
-	runs        []columnRun
-	columns     []mergeColumn
-	values      []float64 // of all columns
+	layouts    []mergeLayout
+	layoutBy   []uint32    // number of the layout by message
+	layoutRows []layoutRow // of all layouts
+	runs       []columnRun
+	columns    []mergeColumn
+	values     []float64 // of all columns
 
 	set      uint32  // of the message that is read
 	inGroup  newRefs // numbers in the group of its references
@@ -72,7 +69,6 @@ type mergeInput struct {
 // symbolSet is the symbols of one or more messages.
 type symbolSet struct {
 	fragments []plainFragment // that have the symbols
-	packed    []byte          // as they are in a layout, or nil
 	numbers   []uint32        // in the group, by reference
 	same      bool            // each number is the reference, and there is no other set
 	first     uint32          // number of the series that a message with these symbols probably begins with
@@ -91,7 +87,6 @@ type mergedSeries struct {
 	size        uint32 // their bytes
 	histograms  bool
 	exemplars   bool // a row has more than samples and metadata
-	written     bool
 }
 
 // mergeRow is a TimeSeries of one message without its labels, as offsets in merger.text: the samples are [from, rest),
@@ -113,42 +108,26 @@ func (m *merger) merge(group []Message, most Limits, p *Pool) ([]Message, error)
 
 // forget drops the references to the messages and to the result.
 func (m *merger) forget() {
-	clear(m.fragments)
 	clear(m.series)
 	clear(m.layouts)
-	for i := range m.sets {
-		m.sets[i].packed = nil
-	}
 	m.symbols.forget()
 	m.keys.forget()
 }
 
 // read reads the messages of a group.
 func (m *merger) read(group []Message) error {
-	m.fragments, m.layouts, m.layoutBy = m.fragments[:0], m.layouts[:0], m.layoutBy[:0]
-	m.onlyColumns = true
+	m.reset()
+	m.plain.begin()
 	for i := range group {
-		g := &group[i]
-		if g.Layout == nil {
-			m.onlyColumns = false
-			m.fragments, m.layoutBy = append(m.fragments, g.Fragments...), append(m.layoutBy, 0)
-			continue
-		}
-		layout, isNew := m.layoutOf(g.Layout)
-		if m.layoutBy = append(m.layoutBy, layout); isNew {
-			m.fragments = append(m.fragments, g.Layout)
+		if err := m.addPacked(&group[i]); err != nil {
+			return err
 		}
 	}
-	plain, err := m.plain.unpack(m.fragments)
+	plain, err := m.plain.all()
 	if err != nil {
 		return err
 	}
 	m.text = m.plain.text[:cap(m.plain.text)]
-	m.reset()
-	if m.alone = m.readAlone(group, plain); m.alone {
-		return nil
-	}
-	m.reset()
 	at := 0 // offset in text
 	for i := range group {
 		g := &group[i]
@@ -173,16 +152,36 @@ func (m *merger) read(group []Message) error {
 	return nil
 }
 
-// reset forgets what was read, except the fragments and the layouts.
+// addPacked adds what has to be unpacked of a message.
+func (m *merger) addPacked(g *Message) error {
+	layout, isNew := uint32(0), false
+	if g.Layout != nil {
+		if layout, isNew = m.layoutOf(g.Layout); isNew {
+			p, err := g.Layout.parse()
+			if err != nil || !m.plain.add(p) {
+				return errDamaged
+			}
+		}
+		m.layoutBy = append(m.layoutBy, layout)
+		return nil
+	}
+	m.layoutBy = append(m.layoutBy, layout)
+	for _, f := range g.Fragments {
+		if p, err := parsePacked(f); err != nil || !m.plain.add(p) {
+			return errDamaged
+		}
+	}
+	return nil
+}
+
+// reset forgets what was read.
 func (m *merger) reset() {
 	m.inputs, m.sets = m.inputs[:0], m.sets[:0]
 	m.symbols.begin()
 	m.symbols.number(nil) // a reference of 0 is the empty string in every message
 	m.keys.begin()
 	m.series, m.later, m.rows = m.series[:0], m.later[:0], m.rows[:0]
-	for i := range m.layouts {
-		m.layouts[i] = mergeLayout{data: m.layouts[i].data}
-	}
+	m.layouts, m.layoutBy = m.layouts[:0], m.layoutBy[:0]
 	m.layoutRows, m.runs = m.layoutRows[:0], m.runs[:0]
 	m.columns, m.values = m.columns[:0], m.values[:0]
 	m.rounds, m.next, m.refs = 0, 0, m.refs[:0]
@@ -193,7 +192,7 @@ func (m *merger) reset() {
 
 // readMessage reads a message without a layout. own are its fragments, which are at an offset in text.
 func (m *merger) readMessage(g *Message, own []plainFragment, at int) (err error) {
-	if m.set, err = m.readSymbols(own, nil); err != nil {
+	if m.set, err = m.readSymbols(own); err != nil {
 		return err
 	}
 	m.begin(g)
@@ -224,14 +223,10 @@ func (m *merger) begin(g *Message) {
 // target follow each other, and each is one or two requests. A group of many small requests has thousands of sets.
 const comparedSets = 8
 
-// readSymbols returns the set that has the symbols of a message. A new set gets its numbers. packed are the symbols of
-// a layout, or nil.
-func (m *merger) readSymbols(fragments []plainFragment, packed []byte) (set uint32, err error) {
+// readSymbols returns the set that has the symbols of a message. A new set gets its numbers.
+func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) {
 	for i := len(m.sets) - 1; i >= max(0, len(m.sets)-comparedSets); i-- {
 		if s := &m.sets[i]; sameSymbols(s.fragments, fragments) {
-			if s.packed == nil {
-				s.packed = packed
-			}
 			return uint32(i), nil
 		}
 	}
@@ -247,20 +242,14 @@ func (m *merger) readSymbols(fragments []plainFragment, packed []byte) (set uint
 		m.sets = append(m.sets, symbolSet{})
 	}
 	s := &m.sets[n]
-	s.fragments, s.packed, s.numbers, s.same, s.first = fragments, packed, s.numbers[:0], n == 0, uint32(len(m.series))
+	s.fragments, s.numbers, s.same, s.first = fragments, s.numbers[:0], n == 0, uint32(len(m.series))
 	for _, f := range fragments {
 		for symbols := f.symbols; len(symbols) > 0; {
 			text, rest, ok := cutBytes(symbols[1:])
 			if !ok || symbols[0] != tagSymbol || len(s.numbers) == 0 && len(text) > 0 {
 				return 0, errDamaged
 			}
-			number := uint32(0)
-			switch {
-			case n > 0 || packed == nil:
-				number, _ = m.symbols.number(text)
-			case len(text) > 0: // a layout has each symbol once, and the group may have no other set
-				number = m.symbols.add(text)
-			}
+			number, _ := m.symbols.number(text)
 			s.same = s.same && number == uint32(len(s.numbers))
 			s.numbers, symbols = append(s.numbers, number), rest
 		}
@@ -320,7 +309,7 @@ func (s *symbolSet) number(ref uint64) (uint64, error) {
 // size returns how much memory the merger keeps.
 func (m *merger) size() int {
 	const ofSeries, ofRow, ofInput, ofLayoutRow, ofColumn = 88, 20, 32, 20, 24
-	n := cap(m.plain.text) + 24*cap(m.fragments) + m.symbols.size() + m.keys.size() + m.renumber.size() + cap(m.refs) +
+	n := cap(m.plain.text) + m.symbols.size() + m.keys.size() + m.renumber.size() + cap(m.refs) +
 		ofSeries*(cap(m.series)+cap(m.later)) + ofRow*cap(m.rows) + ofInput*cap(m.inputs) + m.write.size() +
 		8*cap(m.values) + ofLayoutRow*cap(m.layoutRows) + ofColumn*cap(m.columns)
 	for _, s := range m.sets[:cap(m.sets)] {

@@ -93,6 +93,9 @@ func BenchmarkMergeColumns(b *testing.B) {
 		{"1x8x2000 in parts of 6000", 1, 8, 2000, 0, Limits{Samples: 6000}},
 		{"4x3x500", 4, 3, 500, 0, Limits{}},
 		{"1x3x2000 after a plain one", 1, 4, 2000, 1, Limits{}},
+		{"10x1x200", 10, 1, 200, 0, Limits{}},
+		{"50x1x200", 50, 1, 200, 0, Limits{}},
+		{"5x1x2000", 5, 1, 2000, 0, Limits{}},
 	} {
 		columns, plain := columnsOf(b, shape.targets, shape.scrapes, shape.size)
 		var groups [2][]Message

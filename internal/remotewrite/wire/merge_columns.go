@@ -1,13 +1,10 @@
 package wire
 
-import (
-	"bytes"
-	"slices"
-)
+import "slices"
 
 // mergeLayout is a layout of the group. Its rows are read once, whatever number of columns it has.
 type mergeLayout struct {
-	data       []byte
+	layout     *Layout
 	set        uint32 // of symbols
 	first, end uint32 // its rows in merger.layoutRows
 	read       bool
@@ -44,18 +41,18 @@ type mergeColumn struct {
 const inRun = 1 << 31
 
 // layoutOf returns the number of a layout. isNew: it was not in the group before.
-func (m *merger) layoutOf(data []byte) (n uint32, isNew bool) {
+func (m *merger) layoutOf(layout *Layout) (n uint32, isNew bool) {
 	for i := len(m.layouts) - 1; i >= 0; i-- { // the columns of a target nearly always share their layout
-		if known := m.layouts[i].data; len(known) == len(data) && len(data) > 0 && &known[0] == &data[0] {
+		if m.layouts[i].layout == layout {
 			return uint32(i), false
 		}
 	}
 	for i := len(m.layouts) - 1; i >= max(0, len(m.layouts)-comparedSets); i-- {
-		if bytes.Equal(m.layouts[i].data, data) {
+		if m.layouts[i].layout.equal(layout) {
 			return uint32(i), false
 		}
 	}
-	m.layouts = append(m.layouts, mergeLayout{data: data})
+	m.layouts = append(m.layouts, mergeLayout{layout: layout})
 	return uint32(len(m.layouts) - 1), true
 }
 
@@ -65,11 +62,7 @@ func (m *merger) readScrape(g *Message, layout uint32, own []plainFragment, at i
 	l := &m.layouts[layout]
 	m.set = l.set
 	if len(own) > 0 {
-		p, err := parsePacked(l.data)
-		if err != nil {
-			return err
-		}
-		if m.set, err = m.readSymbols(own, p.symbols.whole); err != nil {
+		if m.set, err = m.readSymbols(own); err != nil {
 			return err
 		}
 	}

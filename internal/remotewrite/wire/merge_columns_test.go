@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/golang/snappy"
 	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire/wiretest"
@@ -42,9 +43,61 @@ func columnOfRows(rows []testRow, m Message) Message {
 			all = appendBytesField(all, tagSeries, bytes.Replace(body, empty, nil, 1))
 		}
 	}
-	m.Layout = appendPacked(nil, symbols, all)
+	m.Layout = newLayout(symbols, all)
 	m.Fragments = [][]byte{AppendColumn(nil, rows[0].at, values)}
 	return m
+}
+
+// newLayout returns the layout of series without samples.
+func newLayout(symbols, series []byte) *Layout {
+	n := uint32(0)
+	for s := symbols; len(s) > 0; n++ {
+		_, s, _ = cutBytes(s[1:])
+	}
+	return &Layout{Head: packedSymbols(symbols), Tail: string(appendRows(nil, series, n))}
+}
+
+// packedSymbols returns the head of a layout.
+func packedSymbols(symbols []byte) []byte {
+	block := snappy.Encode(nil, symbols)
+	return append(appendUvarint(nil, uint64(len(block))), block...)
+}
+
+// packedLayout returns a layout as a version of before wrote it.
+func packedLayout(symbols, series []byte) *Layout {
+	return &Layout{Head: appendPacked(nil, symbols, series), Packed: true}
+}
+
+// unpackLayout returns the symbols and the series of a layout.
+func unpackLayout(t testing.TB, l *Layout) plainFragment {
+	t.Helper()
+	var u unpacker
+	p, err := l.parse()
+	if err != nil || !u.add(p) {
+		t.Fatal(err)
+	}
+	all, err := u.all()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[0]
+}
+
+// checkMergeOfColumns merges a group in all ways: as streams, without streams, and with layouts of a version of before.
+// The plain messages are the same scrapes.
+func checkMergeOfColumns(t testing.TB, name string, p *Pool, columns, plain []Message, most Limits) {
+	t.Helper()
+	unbound, before := slices.Clone(columns), slices.Clone(columns)
+	for i := range unbound {
+		unbound[i].Stream = 0
+		if l := columns[i].Layout; l != nil {
+			f := unpackLayout(t, l)
+			before[i].Layout = packedLayout(f.symbols, f.series)
+		}
+	}
+	checkMergeOf(t, name, p, columns, plain, most)
+	checkMergeOf(t, name+", without streams", p, unbound, plain, most)
+	checkMergeOf(t, name+", of a version of before", p, before, plain, most)
 }
 
 // TestMergeOfColumns gives groups in which scrapes of one time are columns, and says what the messages of the result
@@ -81,7 +134,7 @@ func TestMergeOfColumns(t *testing.T) {
 		},
 		"a series comes, and is first": {
 			group: [][]testRow{{row(up, 1, 1)}, {row(up, 2, 2)}, {row(job, 3, 3), row(up, 3, 4)}, {row(up, 4, 5)}},
-			want:  []string{"up other: 3@3; up envoy: 1@1 2@2 4@3 5@4"}, // first those of one run of columns
+			want:  []string{"up envoy: 1@1 2@2 4@3 5@4; up other: 3@3"},
 		},
 		"plain, then columns": {
 			group: [][]testRow{{row(up, 1, 1), row(job, 1, 1)}, {row(up, 2, 2), row(job, 2, 3)},
@@ -138,8 +191,12 @@ func TestMergeOfColumns(t *testing.T) {
 			}
 			var p Pool
 			checkMerged(t, &p, group, tc.most, tc.want)
+			checkMergeOfColumns(t, "checked", &p, group, plain, tc.most)
+			for i := range group {
+				group[i].Stream = 1
+			}
 			for range 2 {
-				checkMergeOf(t, "checked", &p, group, plain, tc.most)
+				checkMergeOfColumns(t, "one stream", &p, group, plain, tc.most)
 			}
 		})
 	}
@@ -153,7 +210,9 @@ func columnsOf(t testing.TB, targets, scrapes, size int) (columns, plain [][]Mes
 		b := wiretest.Mesh(table, i/10, i, size)
 		layout := layoutOf(t, table, b)
 		var cs []Message
-		for _, m := range of {
+		for k := range of {
+			of[k].Stream = uint64(i + 1)
+			m := of[k]
 			c, err := Parse(m)
 			if err != nil || len(of) != scrapes {
 				t.Fatalf("%d messages: %v", len(of), err)
@@ -175,7 +234,7 @@ func columnsOf(t testing.TB, targets, scrapes, size int) (columns, plain [][]Mes
 }
 
 // layoutOf writes the layout of a batch.
-func layoutOf(t testing.TB, table *series.Table, b *series.Batch) []byte {
+func layoutOf(t testing.TB, table *series.Table, b *series.Batch) *Layout {
 	t.Helper()
 	var e FragmentWriter
 	e.Begin(false)
@@ -188,7 +247,8 @@ func layoutOf(t testing.TB, table *series.Table, b *series.Batch) []byte {
 			}
 		}
 	})
-	return e.Cut(new(Buffers))
+	head, rows := e.CutLayout(new(Buffers))
+	return &Layout{Head: head, Tail: string(rows)}
 }
 
 // TestMergeOfColumnsOfSidecars merges three scrapes of sidecars as columns, in both orders in which targets may come,
@@ -213,15 +273,16 @@ func TestMergeOfColumnsOfSidecars(t *testing.T) {
 					group = append(group, columns[i][k])
 				}
 			}
-			for _, most := range []Limits{{}, {Samples: 1000}, {Bytes: 20_000}} {
+			for _, most := range []Limits{{Samples: 1000}, {Bytes: 20_000}} {
 				checkMergeOf(t, fmt.Sprint(name, " from ", first, most), &p, group, same, most)
 			}
+			checkMergeOfColumns(t, fmt.Sprint(name, " from ", first), &p, group, same, Limits{})
 		}
 	}
-	checkMergeOf(t, "alone", &p, columns[0][1:2], plain[0][1:2], Limits{})
-	checkMergeOf(t, "one target", &p, columns[0], plain[0], Limits{})
-	checkMergeOf(t, "one target, in parts", &p, columns[0], plain[0], Limits{Samples: 400})
-	checkMergeOf(t, "columns, then plain", &p, append(columns[0][:2:2], plain[0][2]), plain[0], Limits{})
+	checkMergeOfColumns(t, "alone", &p, columns[0][1:2], plain[0][1:2], Limits{})
+	checkMergeOfColumns(t, "one target", &p, columns[0], plain[0], Limits{})
+	checkMergeOfColumns(t, "one target, in parts", &p, columns[0], plain[0], Limits{Samples: 400})
+	checkMergeOfColumns(t, "columns, then plain", &p, append(columns[0][:2:2], plain[0][2]), plain[0], Limits{})
 }
 
 // TestMergeOfDrawnColumns is FuzzMergeColumns with drawings of its own.
@@ -232,7 +293,7 @@ func TestMergeOfDrawnColumns(t *testing.T) {
 		data[0] ^= byte(seed)
 		d := drawing{data: data}
 		plain, columns := d.scrapesAndColumns()
-		checkMergeOf(t, fmt.Sprint("seed ", seed), &p, columns, plain, Limits{Samples: int(seed % 40)})
+		checkMergeOfColumns(t, fmt.Sprint("seed ", seed), &p, columns, plain, Limits{Samples: int(seed % 40)})
 		if t.Failed() {
 			return
 		}
@@ -254,7 +315,7 @@ func FuzzMergeColumns(f *testing.F) {
 		plain, columns := d.scrapesAndColumns()
 		most := Limits{Samples: int(samples % 32)}
 		var p Pool
-		checkMergeOf(t, "drawn", &p, columns, plain, most)
+		checkMergeOfColumns(t, "drawn", &p, columns, plain, most)
 		if damaged == 0 || len(columns) == 0 {
 			return
 		}
@@ -268,17 +329,12 @@ func FuzzMergeColumns(f *testing.F) {
 			column[int(damaged)%len(column)] ^= 1 << (damaged % 8)
 			m.Fragments = [][]byte{column}
 		case 1:
-			m.Layout = bytes.Clone(m.Layout)
-			m.Layout[int(damaged)%len(m.Layout)] ^= 1 << (damaged % 8)
+			m.Layout = damagedAt(m.Layout, int(damaged))
 		case 2:
-			fragments, err := new(unpacker).unpack([][]byte{m.Layout})
-			if err != nil {
-				t.Fatal(err)
-			}
-			text := append(bytes.Clone(fragments[0].symbols), fragments[0].series...)
-			text[int(damaged)%len(text)] ^= 1 << (damaged % 8)
-			n := len(fragments[0].symbols)
-			m.Layout = appendPacked(nil, text[:n], text[n:])
+			f := unpackLayout(t, m.Layout)
+			symbols := bytes.Clone(f.symbols)
+			symbols[int(damaged)%len(symbols)] ^= 1 << (damaged % 8)
+			m.Layout = &Layout{Head: packedSymbols(symbols), Tail: m.Layout.Tail}
 		}
 		merged, err := p.Merge(columns, most)
 		if err != nil {
@@ -300,6 +356,13 @@ func FuzzMergeColumns(f *testing.F) {
 	})
 }
 
+// damagedAt returns a layout with one bit of it changed.
+func damagedAt(l *Layout, n int) *Layout {
+	data := append(bytes.Clone(l.Head), l.Tail...)
+	data[n%len(data)] ^= 1 << (n % 8)
+	return &Layout{Head: data[:len(l.Head)], Tail: string(data[len(l.Head):]), Packed: l.Packed}
+}
+
 // TestMergeFindsDamagedColumns: a layout or a column that is damaged is refused, alone and after a good one.
 func TestMergeFindsDamagedColumns(t *testing.T) {
 	rows := []testRow{{labels: []string{"__name__", "up"}, value: 1, at: 1},
@@ -312,7 +375,7 @@ func TestMergeFindsDamagedColumns(t *testing.T) {
 		for _, fields := range series {
 			all = appendBytesField(all, tagSeries, fields)
 		}
-		return Message{Layout: appendPacked(nil, symbols, all), Samples: len(series),
+		return Message{Layout: packedLayout(symbols, all), Samples: len(series),
 			Fragments: [][]byte{AppendColumn(nil, 2, make([]float64, len(series)))}}
 	}
 	with := func(change func(m *Message)) Message {
@@ -325,8 +388,12 @@ func TestMergeFindsDamagedColumns(t *testing.T) {
 		t.Fatal("undamaged: ", err)
 	}
 	for name, m := range map[string]Message{
-		"empty layout":         with(func(m *Message) { m.Layout = []byte{} }),
-		"half a layout":        with(func(m *Message) { m.Layout = m.Layout[:len(m.Layout)/2] }),
+		"empty layout": with(func(m *Message) { m.Layout = &Layout{} }),
+		"no rows":      with(func(m *Message) { m.Layout = &Layout{Head: m.Layout.Head} }),
+		"no head":      with(func(m *Message) { m.Layout = &Layout{Tail: m.Layout.Tail} }),
+		"rows twice": with(func(m *Message) {
+			m.Layout = &Layout{Head: append(bytes.Clone(m.Layout.Head), m.Layout.Tail...), Tail: m.Layout.Tail}
+		}),
 		"no column":            with(func(m *Message) { m.Fragments = nil }),
 		"two columns":          with(func(m *Message) { m.Fragments = append(m.Fragments[:1:1], m.Fragments[0]) }),
 		"half a column":        with(func(m *Message) { m.Fragments = [][]byte{m.Fragments[0][:2]} }),
@@ -344,7 +411,11 @@ func TestMergeFindsDamagedColumns(t *testing.T) {
 		"no symbols":           of(nil, refs),
 		"first symbol is long": of(symbols[2:], []byte{tagLabelRefs, 2, 0, 0}),
 	} {
-		for i, group := range [][]Message{{m}, {good, m}, {m, good}} {
+		bound := m
+		bound.Stream = 1
+		other := good
+		other.Stream = 2
+		for i, group := range [][]Message{{m}, {good, m}, {m, good}, {bound}, {other, bound}, {bound, other}} {
 			if out, err := new(Pool).Merge(group, Limits{}); err == nil {
 				t.Errorf("%s: group %d merged to %d messages", name, i, len(out))
 			}
@@ -379,7 +450,7 @@ func TestMergeOfManyLayouts(t *testing.T) {
 			}
 		}
 	}
-	checkMergeOf(t, "many layouts", new(Pool), columns, plain, Limits{})
+	checkMergeOfColumns(t, "many layouts", new(Pool), columns, plain, Limits{})
 }
 
 // TestMergeOfColumnsKeepsMemory: a merge costs a handful of allocations.
@@ -396,5 +467,5 @@ func TestMergeOfColumnsKeepsMemory(t *testing.T) {
 	if n > 4 {
 		t.Errorf("allocations for 6,000 samples = %v, want at most 4", n)
 	}
-	t.Logf("%v allocations, %d bytes kept", n, p.merger.size())
+	t.Logf("%v allocations, %d bytes kept", n, p.joiner.kept())
 }

@@ -389,7 +389,7 @@ func (d *drawing) scrapesAndColumns() (group, columns []Message) {
 			continue
 		}
 		m := messageOfRows(rows, op>>2&3)
-		m.MayHaveArrived = op&0x80 != 0
+		m.MayHaveArrived, m.Stream = op&0x80 != 0, uint64(target+1)
 		group = append(group, m)
 		if op&0x40 != 0 && isColumn(rows) {
 			m = columnOfRows(rows, m)

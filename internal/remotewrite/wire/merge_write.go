@@ -13,17 +13,11 @@ type mergeWriter struct {
 
 	used     uint32 // number of symbols of the present message
 	fresh    []byte // these symbols
-	whole    bool   // one message has all series and symbols, with the numbers of the group
-	asPacked bool   // likewise, and these are the symbols of a layout, packed already
-	checked  uint64 // metadata that is not damaged (shortWord)
-	direct   columnWriter
-	series   []byte  // those that direct does not write
+	series   []byte
 	message  Message // the present one; it has no fragment yet
 	noted    bool    // its times are set
-	notedRun uint32  // the run whose times it has; its number + 1
 	renumber renumberer
 	refs     []byte // of the present series
-	refsThen []byte // of the series before
 	body     []byte // exemplars of the present series, and scratch
 	metadata mergedMetadata
 
@@ -46,35 +40,10 @@ func (w *mergeWriter) all(m *merger, most Limits, p *Pool) (out []Message, err e
 	}
 	w.merger, w.most, w.pool = m, most, p
 	defer w.forget()
-	w.whole = w.isWhole()
-	w.asPacked = w.whole && len(w.sets) == 1 && w.sets[0].same
-	w.direct.symbols, w.checked = 0, 0
-	if w.asPacked {
-		w.direct.symbols = uint64(len(w.symbols.texts))
-	}
 	w.begin()
-	if m.alone {
-		err := w.addAlone()
-		return w.out, err
-	}
-	left := 0
 	for i := range m.series {
-		s := &m.series[i]
-		switch done, err := w.addDirect(s); {
-		case err != nil:
+		if err := w.add(&m.series[i]); err != nil {
 			return nil, err
-		case !done:
-			left++
-		}
-	}
-	for i := range m.series {
-		if left == 0 {
-			break
-		}
-		if s := &m.series[i]; !s.written {
-			if err := w.add(s); err != nil {
-				return nil, err
-			}
 		}
 	}
 	for round := uint32(1); round <= m.rounds; round++ {
@@ -94,27 +63,21 @@ func (w *mergeWriter) all(m *merger, most Limits, p *Pool) (out []Message, err e
 // forget drops the references to the messages.
 func (w *mergeWriter) forget() {
 	w.merger, w.pool, w.out, w.input = nil, nil, nil, nil
-	w.direct.forget()
 	w.renumber.begin()
 	w.metadata.read = nil
 }
 
 // begin begins a message.
 func (w *mergeWriter) begin() {
-	w.message, w.noted, w.notedRun = Message{}, false, 0
+	w.message, w.noted = Message{}, false
 	n := len(w.symbols.texts)
 	if cap(w.inMessage.known) < n {
 		w.inMessage.known = make([]uint32, n+n/4)
 	}
 	w.inMessage.known = w.inMessage.known[:n]
-	w.direct.beginBlock()
 	w.fresh, w.series = append(w.fresh[:0], tagSymbol, 0), w.series[:0]
-	if w.whole {
-		w.useAll()
-	} else {
-		clear(w.inMessage.known)
-		w.used = 0
-	}
+	clear(w.inMessage.known)
+	w.used = 0
 	w.renumber.begin()
 	w.metadata.read = nil
 }
@@ -124,7 +87,9 @@ func (w *mergeWriter) finish() {
 	if w.message.Samples == 0 {
 		return
 	}
-	w.message.Fragments = [][]byte{w.pack()}
+	scratch := appendPacked(w.pool.emptyBody(maxPacked(len(w.fresh), len(w.series))), w.fresh, w.series)
+	w.message.Fragments = [][]byte{append(w.pool.emptyBody(len(scratch)), scratch...)}
+	w.pool.Release(scratch)
 	w.out = append(w.out, w.message)
 	w.begin()
 }
@@ -188,7 +153,7 @@ func (w *mergeWriter) measure(s *mergedSeries) (samples, size int) {
 func (w *mergeWriter) makeRoom(samples int) {
 	m, most := &w.message, w.most
 	if m.Samples > 0 && (most.Samples > 0 && m.Samples+samples > most.Samples ||
-		most.Bytes > 0 && len(w.fresh)+len(w.series)+w.direct.at >= most.Bytes) {
+		most.Bytes > 0 && len(w.fresh)+len(w.series) >= most.Bytes) {
 		w.finish()
 	}
 }
@@ -304,6 +269,5 @@ func (w *mergeWriter) addOthers(s *mergedSeries) error {
 
 // size returns how much memory the writer keeps.
 func (w *mergeWriter) size() int {
-	return 4*cap(w.inMessage.known) + cap(w.fresh) + cap(w.series) + cap(w.refs) + cap(w.body) + w.renumber.size() +
-		cap(w.refsThen) + len(w.direct.out) + cap(w.direct.longTexts.written)
+	return 4*cap(w.inMessage.known) + cap(w.fresh) + cap(w.series) + cap(w.refs) + cap(w.body) + w.renumber.size()
 }

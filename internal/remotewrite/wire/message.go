@@ -7,11 +7,21 @@ import "encoding/binary"
 // A message with a Layout is one scrape whose rows are those of other scrapes: its only fragment is a column
 // (AppendColumn), with a value for each series of the layout. Only Pool.Merge reads such messages.
 type Message struct {
-	Layout         []byte // nil: none. A fragment whose series have labels and metadata, and no sample
+	Layout         *Layout // nil: none
+	Stream         uint64  // messages of two streams have no series in common; 0: they may have any
 	Fragments      [][]byte
 	Samples        int
 	Oldest, Newest int64
 	MayHaveArrived bool // an earlier process may have sent it, and ended before the answer came
+}
+
+// note is called for each message that m has samples of.
+func (m *Message) note(from *Message, isFirst bool) {
+	if isFirst {
+		m.Oldest, m.Newest = from.Oldest, from.Newest
+	}
+	m.Oldest, m.Newest = min(m.Oldest, from.Oldest), max(m.Newest, from.Newest)
+	m.MayHaveArrived = m.MayHaveArrived || from.MayHaveArrived
 }
 
 // requestJoiner makes a compressed 2.0 request of a message: it joins what is compressed already.

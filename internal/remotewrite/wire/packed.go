@@ -13,7 +13,10 @@ import (
 //	uvarint   length of the first block
 //	block     symbols: fields of a 2.0 Request
 //	block     series: likewise, to the end
-type packedFragment struct{ symbols, series snappyBlock }
+type packedFragment struct {
+	symbols, series snappyBlock
+	rows            []byte // of a layout, in place of the block of series, of which only the plain size is known
+}
 
 // snappyBlock is a block of the snappy format.
 type snappyBlock struct {
@@ -57,12 +60,6 @@ func parsePacked(data []byte) (p packedFragment, err error) {
 	return p, err
 }
 
-// SplitFragment divides a fragment that Cut returned into its symbols, with their length, and its series.
-func SplitFragment(data []byte) (symbols, series []byte) {
-	size, n := binary.Uvarint(data)
-	return data[:n+int(size)], data[n+int(size):]
-}
-
 func parseBlock(b []byte) (snappyBlock, error) {
 	plain, n := binary.Uvarint(b)
 	if n <= 0 || plain > maxFragment {
@@ -85,43 +82,67 @@ type plainFragment struct{ symbols, series []byte }
 
 // unpacker unpacks the fragments of messages. Its result is valid until its next use. The zero value is ready.
 type unpacker struct {
+	packed    []packedFragment
 	fragments []plainFragment
+	rows      rowReader
 	text      []byte // length 0; the unpacked text is in its memory
 	size      int    // of the unpacked text
 }
 
 // unpack unpacks fragments: the symbols and the series of each fragment, end to end in text.
 func (u *unpacker) unpack(fragments [][]byte) ([]plainFragment, error) {
-	u.fragments = u.fragments[:0]
-	size := 0
+	u.begin()
 	for _, f := range fragments {
-		p, err := parsePacked(f)
-		if size += p.symbols.plain + p.series.plain; err != nil || size > maxFragment {
+		if p, err := parsePacked(f); err != nil || !u.add(p) {
 			return nil, errDamaged
 		}
 	}
-	u.size = size
-	if cap(u.text) < size {
-		u.text = make([]byte, 0, size+size/4)
+	return u.all()
+}
+
+func (u *unpacker) begin() { u.packed, u.fragments, u.size = u.packed[:0], u.fragments[:0], 0 }
+
+// add adds a fragment. Not ok: they are too large.
+func (u *unpacker) add(p packedFragment) (ok bool) {
+	u.packed = append(u.packed, p)
+	u.size += p.symbols.plain + p.series.plain
+	return u.size <= maxFragment
+}
+
+// all unpacks the fragments that were added.
+func (u *unpacker) all() ([]plainFragment, error) {
+	defer clear(u.packed)
+	if cap(u.text) < u.size {
+		u.text = make([]byte, 0, u.size+u.size/4)
 	}
 	at := u.text[:0]
-	take := func(b snappyBlock) (plain []byte, err error) {
-		if plain, err = b.unpack(at); err == nil {
-			at = at[:len(at)+len(plain)]
-		}
-		return plain, err
-	}
-	for _, f := range fragments {
-		p, _ := parsePacked(f)
-		symbols, err := take(p.symbols)
+	for _, p := range u.packed {
+		symbols, err := p.symbols.unpack(at)
 		if err != nil {
 			return nil, err
 		}
-		series, err := take(p.series)
+		at = at[:len(at)+len(symbols)]
+		series, err := p.unpackSeries(at, &u.rows)
 		if err != nil {
 			return nil, err
 		}
+		at = at[:len(at)+len(series)]
 		u.fragments = append(u.fragments, plainFragment{symbols, series})
 	}
 	return u.fragments, nil
+}
+
+// unpackSeries unpacks the series behind dst, which must have room for them.
+func (p *packedFragment) unpackSeries(dst []byte, r *rowReader) (series []byte, err error) {
+	if p.rows == nil {
+		return p.series.unpack(dst)
+	}
+	if err := r.reset(p.rows); err != nil {
+		return nil, err
+	}
+	n := len(dst)
+	if dst, err = r.appendSeries(dst[: n : n+p.series.plain]); err != nil {
+		return nil, err
+	}
+	return dst[n:], nil
 }

@@ -39,9 +39,11 @@ func (e *requestEncoder) size() int {
 type Pool struct {
 	mu        sync.Mutex // guards the following
 	idle      []*requestEncoder
-	need      int     // about the size of the largest recent request
-	merger    *merger // idle; nil: there is none
-	mergeNeed int     // about the size of the largest recent group, unpacked
+	need      int           // about the size of the largest recent request
+	merger    *merger       // idle; nil: there is none
+	mergeNeed int           // about the size of the largest recent group, unpacked
+	joiner    *columnJoiner // idle; nil: there is none
+	joinNeed  int           // about the memory that the largest recent group of columns needed
 
 	bodies Buffers
 }
@@ -116,10 +118,47 @@ func (p *Pool) Release(body []byte) {
 // An error means that a message is damaged, or does not have as many samples as it says. ReleaseMerged takes the
 // result back.
 func (p *Pool) Merge(group []Message, most Limits) ([]Message, error) {
+	j := p.takeJoiner()
+	others := j.take(group)
+	out, err := j.join(group, most, p)
+	p.putJoiner(j)
+	if err != nil || len(others) == 0 {
+		return out, err
+	}
 	m := p.takeMerger()
-	out, err := m.merge(group, most, p)
+	more, err := m.merge(others, most, p)
 	p.putMerger(m)
-	return out, err
+	if err != nil {
+		p.ReleaseMerged(out)
+		return nil, err
+	}
+	return append(out, more...), nil
+}
+
+func (p *Pool) takeJoiner() *columnJoiner {
+	if p == nil {
+		return &columnJoiner{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := p.joiner
+	if p.joiner = nil; j == nil {
+		j = &columnJoiner{}
+	}
+	return j
+}
+
+// putJoiner takes back a joiner, and notes how much memory its last group needed.
+func (p *Pool) putJoiner(j *columnJoiner) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.joinNeed = max(j.need, p.joinNeed-p.joinNeed/16)
+	if j.kept() <= max(keptMerger, keptGroups*p.joinNeed) {
+		p.joiner = j
+	}
 }
 
 func (p *Pool) takeMerger() *merger {

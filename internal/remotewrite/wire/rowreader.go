@@ -1,0 +1,220 @@
+package wire
+
+import "slices"
+
+// rowReader reads the rows of a layout, one after the other. It finds all damage: references to symbols that the layout
+// does not have, labels of a row before that has fewer, and half rows.
+type rowReader struct {
+	data    []byte // what is not read yet
+	rows    int    // that are not read yet
+	plain   int    // size of all rows as fields tagSeries, as the layout says
+	symbols uint64 // of the layout
+
+	shapes []readShape
+	names  []uint32 // of all shapes
+	longs  []readOwn
+	other  readShape // that has no number
+
+	// The present row:
+
+	labels    []rowLabel
+	metadata  rowMetadata
+	described bool // the row before has other metadata
+	own       int  // labels from begin on that the row before does not have
+	begin     int
+	from, to  uint32 // ends before and of the labels of the row before that it does not have
+	long      int    // number of its own labels in longs + 1; 0: it has none
+}
+
+// readShape is how a row differs from the row before.
+type readShape struct {
+	begin, end, own int
+	names           int // offset in rowReader.names
+	described       bool
+	repeated        bool
+}
+
+// readOwn is own labels that later rows can repeat.
+type readOwn struct {
+	labels []rowLabel
+	at     int // belongs to the user
+}
+
+// maxRowLabels is more labels than a series has.
+const maxRowLabels = 1 << 16
+
+// reset begins with the rows of a layout.
+func (r *rowReader) reset(rows []byte) error {
+	symbols, rows, ok1 := cutRef(rows)
+	n, rows, ok2 := cutRef(rows)
+	plain, rows, ok3 := cutRef(rows)
+	if !ok1 || !ok2 || !ok3 || symbols == 0 || n == 0 || n > uint64(len(rows)) || plain > maxFragment {
+		return errDamaged
+	}
+	*r = rowReader{data: rows, rows: int(n), plain: int(plain), symbols: symbols,
+		shapes: r.shapes[:0], names: r.names[:0], longs: r.longs[:0], labels: r.labels[:0]}
+	return nil
+}
+
+// next reads the next row.
+func (r *rowReader) next() error {
+	if len(r.data) == 0 {
+		return errDamaged
+	}
+	n, d := int(r.data[0]), r.data[1:]
+	s := &r.other
+	if n < len(r.shapes) {
+		s = &r.shapes[n]
+	} else if d = r.newShape(n, d); d == nil {
+		return errDamaged
+	} else if n != noShape {
+		s = &r.shapes[n]
+	}
+	replaced := len(r.labels) - s.begin - s.end
+	if replaced < 0 {
+		return errDamaged
+	}
+	r.begin, r.own, r.described, r.long = s.begin, s.own, s.described, 0
+	r.from = 0
+	if s.begin > 0 {
+		r.from = r.labels[s.begin-1].end
+	}
+	r.to = r.from
+	if replaced > 0 {
+		r.to = r.labels[s.begin+replaced-1].end
+	}
+	if replaced != s.own {
+		r.resize(replaced)
+	}
+	own, ok := r.labels[s.begin:s.begin+s.own], true
+	if s.repeated {
+		if d, ok = r.repeat(own, d); !ok {
+			return errDamaged
+		}
+	} else {
+		names := r.names[s.names : s.names+s.own]
+		for i := range own {
+			var value uint64
+			if value, d, ok = cutRef(d); !ok || value >= r.symbols {
+				return errDamaged
+			}
+			own[i].name, own[i].value = names[i], uint32(value)
+		}
+		if len(own) > longOwn {
+			r.remember(own)
+		}
+	}
+	if s.described {
+		if d, ok = r.readMetadata(d); !ok {
+			return errDamaged
+		}
+	}
+	r.data = d
+	r.rows--
+	return nil
+}
+
+// newShape reads a shape. It returns what follows, or nil if the shape is damaged.
+func (r *rowReader) newShape(n int, d []byte) []byte {
+	if n != len(r.shapes) && n != noShape {
+		return nil
+	}
+	begin, d, ok1 := cutRef(d)
+	end, d, ok2 := cutRef(d)
+	flags, d, ok3 := cutRef(d)
+	own := flags >> 2
+	if !ok1 || !ok2 || !ok3 || begin > maxRowLabels || end > maxRowLabels || own > maxRowLabels {
+		return nil
+	}
+	s := readShape{int(begin), int(end), int(own), len(r.names), flags&shapeDescribed != 0, flags&shapeRepeated != 0}
+	if !s.repeated {
+		for range s.own {
+			name, rest, ok := cutRef(d)
+			if !ok || name >= r.symbols {
+				return nil
+			}
+			r.names, d = append(r.names, uint32(name)), rest
+		}
+	}
+	if n == noShape {
+		r.other = s
+	} else {
+		r.shapes = append(r.shapes, s)
+	}
+	return d
+}
+
+// resize makes room for the own labels between those that are left of the row before.
+func (r *rowReader) resize(replaced int) {
+	r.labels = slices.Grow(r.labels, r.own)
+	rest := r.labels[r.begin+replaced:]
+	all := r.labels[:r.begin+r.own+len(rest)]
+	copy(all[r.begin+r.own:], rest)
+	r.labels = all
+}
+
+// remember keeps own labels for the rows that repeat them.
+func (r *rowReader) remember(own []rowLabel) {
+	n := len(r.longs)
+	if r.longs = slices.Grow(r.longs, 1)[:n+1]; cap(r.longs[n].labels) < len(own) {
+		r.longs[n].labels = make([]rowLabel, 0, len(own))
+	}
+	r.longs[n] = readOwn{labels: append(r.longs[n].labels[:0], own...)}
+	r.long = n + 1
+}
+
+// repeat reads the own labels of a row that repeats those of another one.
+func (r *rowReader) repeat(own []rowLabel, d []byte) (rest []byte, ok bool) {
+	n, rest, ok := cutRef(d)
+	if !ok || n >= uint64(len(r.longs)) || len(r.longs[n].labels) != len(own) {
+		return nil, false
+	}
+	copy(own, r.longs[n].labels)
+	r.long = int(n) + 1
+	return rest, true
+}
+
+// forgetPositions forgets what the user knows of earlier own labels.
+func (r *rowReader) forgetPositions() {
+	for i := range r.longs {
+		r.longs[i].at = 0
+	}
+}
+
+func (r *rowReader) readMetadata(d []byte) (rest []byte, ok bool) {
+	typ, d, ok1 := cutRef(d)
+	help, d, ok2 := cutRef(d)
+	unit, d, ok3 := cutRef(d)
+	r.metadata = rowMetadata{uint32(typ), uint32(help), uint32(unit)}
+	return d, ok1 && ok2 && ok3 && typ <= maxMetadataType && help < r.symbols && unit < r.symbols
+}
+
+// maxMetadataType is larger than the types that there are.
+const maxMetadataType = 1<<7 - 1
+
+// complete reports whether all rows are read, and nothing follows.
+func (r *rowReader) complete() bool { return r.rows == 0 && len(r.data) == 0 }
+
+// appendSeries appends all rows as fields tagSeries.
+func (r *rowReader) appendSeries(dst []byte) ([]byte, error) {
+	var refs, metadata []byte
+	most := len(dst) + r.plain
+	for r.rows > 0 {
+		if err := r.next(); err != nil {
+			return nil, err
+		}
+		refs = refs[:0]
+		for _, l := range r.labels {
+			refs = appendUvarint(appendUvarint(refs, uint64(l.name)), uint64(l.value))
+		}
+		metadata = r.metadata.appendField(metadata[:0])
+		if len(dst)+len(refs)+len(metadata) > most {
+			return nil, errDamaged
+		}
+		dst = append(append(appendHead(dst, len(refs), len(metadata)), refs...), metadata...)
+	}
+	if !r.complete() || len(dst) != most {
+		return nil, errDamaged
+	}
+	return dst, nil
+}
