@@ -37,6 +37,7 @@ type endpoint struct {
 
 	desired         atomic.Int64                 // lanes that the load asks for
 	settingsChanged chan struct{}                // a signal to serve: the number of lanes may have to change
+	laneBusy        chan struct{}                // a signal to serve: more lanes may be needed
 	answerTimes     map[*pack.Lane]*atomic.Int64 // nanoseconds that lanes waited for answers; owned by run
 
 	life     sync.Mutex // guards the following
@@ -56,7 +57,7 @@ func newEndpoint(label, identity string, s *settings, lanes int, table *series.T
 		account:  account{metrics: m.endpoint(label), log: log},
 		packer:   pack.New(table, s.packing, lanes, log),
 		retiring: make(chan struct{}), flushNow: make(chan struct{}), ended: make(chan struct{}),
-		settingsChanged: make(chan struct{}, 1), answerTimes: map[*pack.Lane]*atomic.Int64{},
+		settingsChanged: make(chan struct{}, 1), laneBusy: make(chan struct{}, 1), answerTimes: map[*pack.Lane]*atomic.Int64{},
 	}
 	e.desired.Store(int64(lanes))
 	e.settings.Store(s)
@@ -89,11 +90,16 @@ func (e *endpoint) reconfigure(s *settings) {
 	e.receiver.Replace(s.delivery)
 	e.packer.Replace(s.packing)
 	e.packer.Wake(-1)
+	signal(e.settingsChanged)
+	old.delivery.Client.Close()
+}
+
+// signal sends to a channel of one signal, which may be there already.
+func signal(to chan<- struct{}) {
 	select {
-	case e.settingsChanged <- struct{}{}:
+	case to <- struct{}{}:
 	default:
 	}
-	old.delivery.Client.Close()
 }
 
 // logName logs that an endpoint has another name: metrics and logs keep the old one.
@@ -170,7 +176,13 @@ func (e *endpoint) send(ctx context.Context, l *pack.Lane, waited *atomic.Int64,
 		case <-ctx.Done():
 		}
 	}
-	e.receiver.NewSender(l, func(f deliver.Fate) { e.account.fate(f, waited) }).Run(ctx, stopping)
+	watch := busyWatch{since: time.Now()}
+	e.receiver.NewSender(l, func(f deliver.Fate) {
+		e.account.fate(f, waited)
+		if f.Done > 0 && watch.tooBusy(time.Now(), time.Duration(waited.Load())) {
+			signal(e.laneBusy)
+		}
+	}).Run(ctx, stopping)
 }
 
 func (e *endpoint) sendMetadata(ctx context.Context) {
@@ -193,6 +205,8 @@ func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 	tick := time.NewTicker(growthCheck)
 	defer tick.Stop()
 	var g growth
+	is, limits := e.load()
+	e.wantedLanes(&g, is, limits) // the first check
 	for {
 		select {
 		case <-ctx.Done():
@@ -202,6 +216,10 @@ func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 		case <-e.settingsChanged:
 			s := e.settings.Load()
 			start(e.packer.Resize(max(s.lanes(), min(len(e.packer.Lanes()), s.maxLanes()))))
+		case <-e.laneBusy:
+			if is, limits := e.load(); is.pending > limits.backlog {
+				start(e.packer.Resize(e.wantedLanes(&g, is, limits)))
+			}
 		case <-tick.C:
 			e.packer.Sweep(time.Now())
 			is, limits := e.load()

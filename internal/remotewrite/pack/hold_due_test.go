@@ -129,7 +129,7 @@ func TestAWaveIsDueTogether(t *testing.T) {
 	for _, c := range []struct{ interval, delay, wait time.Duration }{
 		{10 * time.Second, 5 * time.Second, collectionTime},
 		{10 * time.Second, 100 * time.Millisecond, 100 * time.Millisecond},
-		{100 * time.Millisecond, 5 * time.Second, 50 * time.Millisecond},
+		{300 * time.Millisecond, 400 * time.Millisecond, 150 * time.Millisecond},
 		{0, 5 * time.Second, collectionTime}, // not known
 		{time.Minute, 0, 0},
 	} {

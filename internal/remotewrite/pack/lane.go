@@ -162,12 +162,13 @@ const drainCheck = time.Second
 
 // maxGroup limits what is taken at once: 8 requests of a target to catch up, more if the delay holds more. Samples and
 // bytes bound the memory of the merge, and what comes twice after a kill. 21,000 samples are two POSTs of several
-// targets, by the defaults.
+// targets, by the defaults; with a lower max_samples_per_send a group is two POSTs, too.
 var maxGroup = queue.Limit{Requests: 8, Samples: 21_000, Bytes: 2 << 20}
 
 // limit returns the limit of the next group.
 func (l *Lane) limit() queue.Limit {
 	most, scrapes := maxGroup, int(max(1, l.mostScrapes.Load()))
+	most.Samples = min(most.Samples, 2*l.outlet.settings.Load().QueueConfig.MaxSamplesPerSend)
 	if l.outlet.limitScrapes.Load() {
 		most.Requests = scrapes
 	} else {
