@@ -19,10 +19,10 @@ const (
 type kind uint16
 
 const (
-	kindPlain      kind = iota // Record.Data; the record has no layout
-	kindPackedLayout           // the bytes of a Packed Layout; the record that follows has it
-	kindWithLayout             // Record.Data, then a layoutRef
-	kindLayout                 // the bytes of any other Layout; the record that follows has it
+	kindPlain        kind = iota // Record.Data; the record has no layout
+	kindPackedLayout             // the bytes of a Packed Layout; the record that follows has it
+	kindWithLayout               // Record.Data, then a layoutRef
+	kindLayout                   // the bytes of any other Layout; the record that follows has it
 )
 
 // magic begins every header. A search after damage looks for it.

@@ -31,6 +31,7 @@ type columnWriter struct {
 	byHead           [1 << 6]columnHead // by a hash; likewise
 	longTexts        writtenTexts       // labels of series in which they differ from the one before
 	own, newMetadata []byte             // scratch of add
+	short            shortOwn           // references of the present series that the one before does not have; size 0: they are not short
 }
 
 // writtenColumn is a column of the present run.
@@ -46,20 +47,25 @@ type columnSeries struct {
 	columnRow
 }
 
+// shortOwn is a part of columnWriter.refs as a word.
+type shortOwn struct {
+	from, size int
+	bytes      uint64
+}
+
 // columnHead is what comes before the references of a series.
 type columnHead struct {
-	at       int // its position
-	size     int // of what follows the length
-	refsSize int
+	at       uint32 // its position
+	size     uint32 // of what follows the length
+	refsSize uint32
 }
 
 // columnRow is the samples of a series that is written already.
 type columnRow struct {
-	hash          uint64 // of the values
+	row           uint32 // of the layout, + 1; 0: there is none with these columns
+	samples       uint32 // their position
+	end           uint32 // of the TimeSeries
 	shortMetadata uint64 // the metadata, if it is shorter than that
-	samples       int    // their position
-	end           int    // of the TimeSeries
-	row           int    // of the layout, + 1; 0: there is none in this run
 }
 
 // beginBlock begins a message.
@@ -140,19 +146,18 @@ func (w *columnWriter) add(row int, r *rowReader, to *columnSymbols) {
 		w.values[i] = v
 	}
 	samples := w.timed + valued*valuedSize
-	size := 1 + uvarintSize(uint64(len(refs))) + len(refs) + samples + len(metadata)
-	labels := w.head(columnHead{w.at, size, len(refs)})
+	labels := w.head(len(refs), samples+len(metadata))
 	w.writeLabels(d, r)
-	here := columnRow{hash: hash, shortMetadata: w.shortMetadata, samples: w.at, row: row + 1}
+	at := uint32(w.at)
 
 	from := &b.columnRow // where the samples are, or similar ones
 	equal := &w.byValues[hash>>56]
 	switch {
 	case asBefore:
-		w.repeat(b.samples, samples)
-	case equal.hash == hash && w.hasValues(equal):
+		w.repeat(int(b.samples), samples)
+	case w.hasValues(equal):
 		from = equal
-		w.repeat(from.samples, samples)
+		w.repeat(int(from.samples), samples)
 	default:
 		if valued == len(w.columns) && w.valued.row > 0 {
 			from = &w.valued
@@ -165,14 +170,14 @@ func (w *columnWriter) add(row int, r *rowReader, to *columnSymbols) {
 	}
 	switch n := len(metadata); {
 	case n == 0:
-	case here.shortMetadata != 0 && here.shortMetadata == from.shortMetadata:
-		w.repeat(from.end-n, n)
+	case w.shortMetadata != 0 && w.shortMetadata == from.shortMetadata:
+		w.repeat(int(from.end)-n, n)
 	case n >= minCopy && !changed:
-		w.repeat(b.end-n, n)
+		w.repeat(int(b.end)-n, n)
 	default:
 		w.literal(metadata)
 	}
-	here.end = w.at
+	here := columnRow{uint32(row) + 1, at, uint32(w.at), w.shortMetadata}
 	*equal = here
 	if valued == len(w.columns) {
 		w.valued = here
@@ -194,8 +199,8 @@ func shortWord(s []byte) (w uint64) {
 	return w
 }
 
-// short is literal, faster for short texts.
-func (w *columnWriter) short(s []byte) {
+// shortText is literal, faster for short texts.
+func (w *columnWriter) shortText(s []byte) {
 	if n := len(s); 0 < n && n <= 8 && cap(s) >= 8 {
 		w.word(binary.LittleEndian.Uint64(s[:8]), n)
 		return
@@ -216,33 +221,53 @@ func (w *columnWriter) hasValues(s *columnRow) bool {
 	return true
 }
 
-// head writes what comes before the references of a series. It returns their position.
-func (w *columnWriter) head(h columnHead) (labels int) {
+// head writes what comes before the references of a series. rest is the size of what follows them. It returns their
+// position.
+func (w *columnWriter) head(refs, rest int) (labels int) {
+	headSize := 1 + shortSize(refs)
+	h := columnHead{uint32(w.at), uint32(headSize + refs + rest), uint32(refs)}
+	n := 1 + shortSize(int(h.size)) + headSize
 	b := &w.before.columnHead
-	known := &w.byHead[uint(h.size*7+h.refsSize)%uint(len(w.byHead))]
-	n := 1 + uvarintSize(uint64(h.size)) + 1 + uvarintSize(uint64(h.refsSize))
+	known := &w.byHead[(h.size*7+h.refsSize)%uint32(len(w.byHead))]
 	switch {
 	case b.size == h.size && b.refsSize == h.refsSize:
-		w.repeat(b.at, n)
+		w.repeat(int(b.at), n)
 	case known.size == h.size && known.refsSize == h.refsSize:
-		w.repeat(known.at, n)
+		w.repeat(int(known.at), n)
 	default:
 		var head [2 * maxHead]byte
-		w.short(appendHead(head[:0], h.refsSize, h.size-1-uvarintSize(uint64(h.refsSize))-h.refsSize))
+		w.shortText(appendHead(head[:0], refs, rest))
 	}
 	*known, *b = h, h
 	return w.at
 }
 
+// shortSize is uvarintSize, faster for small numbers.
+func shortSize(n int) int {
+	if n < 1<<7 {
+		return 1
+	}
+	return uvarintSize(uint64(n))
+}
+
 // refsDiff is how the references of a series differ from those of the series before.
 type refsDiff struct {
 	begin, end int // bytes at the begin and at the end that are the same
-	own        int // offset of the own labels of the row
-	before     int // size of those of the series before
+	before     int // size of the references of the series before
 }
 
 // setRefs puts the references of the present row into w.refs.
 func (w *columnWriter) setRefs(r *rowReader, to *columnSymbols) refsDiff {
+	if r.own == 1 && !w.isNew { // most rows
+		l := &r.labels[r.begin]
+		name, n := refBytes(to.number(l.name))
+		value, size := refBytes(to.number(l.value))
+		if from := int(r.from); n+size == int(r.to)-from && n+size <= 8 && from+8 <= cap(w.refs) {
+			l.end = r.to
+			return w.setShort(from, name|value<<(8*n), n+size)
+		}
+	}
+	w.short.size = 0
 	first, last, from, until := r.begin, r.begin+r.own, int(r.from), int(r.to)
 	if w.isNew {
 		first, last, from, until = 0, len(r.labels), 0, len(w.refs)
@@ -254,24 +279,42 @@ func (w *columnWriter) setRefs(r *rowReader, to *columnSymbols) refsDiff {
 		l.end = uint32(from + len(own))
 	}
 	w.own = own
-	d := refsDiff{begin: from, end: len(w.refs) - until, own: from, before: len(w.refs)}
+	d := refsDiff{begin: from, end: len(w.refs) - until, before: len(w.refs)}
 	before := w.refs[from:until]
 	same := commonPrefix(own, before)
 	d.begin += same
 	d.end += commonSuffix(own[same:], before[same:])
-	if w.isNew && r.begin > 0 {
-		d.own = int(r.labels[r.begin-1].end)
-	}
-	if len(own) == len(before) {
-		copy(before, own)
-		return d
-	}
-	grown := uint32(len(own) - len(before))
-	for i := range r.labels[last:] {
-		r.labels[last+i].end += grown
+	if len(own) != len(before) {
+		grown := uint32(len(own) - len(before))
+		for i := range r.labels[last:] {
+			r.labels[last+i].end += grown
+		}
 	}
 	w.refs = slices.Replace(w.refs, from, until, own...)
 	return d
+}
+
+// refBytes returns a reference as its bytes. They are more than 8 if that is not possible.
+func refBytes(ref uint32) (bytes uint64, n int) {
+	switch {
+	case ref < 1<<7:
+		return uint64(ref), 1
+	case ref < 1<<14:
+		return uint64(ref&0x7f|0x80) | uint64(ref>>7)<<8, 2
+	}
+	return 0, 9
+}
+
+// setShort replaces n bytes of w.refs, at most 8, by those of a word.
+func (w *columnWriter) setShort(from int, own uint64, n int) refsDiff {
+	at := w.refs[:cap(w.refs)][from:][:8]
+	before := binary.LittleEndian.Uint64(at)
+	other := (before ^ own) & (^uint64(0) >> (64 - 8*n))
+	binary.LittleEndian.PutUint64(at, before^other)
+	begin := min(bits.TrailingZeros64(other)/8, n)
+	end := max(begin, (bits.Len64(other)+7)/8)
+	w.short = shortOwn{from + begin, end - begin, own >> (8 * begin)}
+	return refsDiff{from + begin, len(w.refs) - from - end, len(w.refs)}
 }
 
 // writeLabels writes the references of a series.
@@ -285,19 +328,18 @@ func (w *columnWriter) writeLabels(d refsDiff, r *rowReader) {
 	}
 	at, until := w.at, len(w.refs)-d.end
 	w.repeat(b.labels, d.begin)
-	long := 0 // position of the own labels in an earlier series
+	own := w.refs[d.begin:until]
+	known := 0 // position of them in an earlier series
 	if r.long > 0 {
-		known := &r.longs[r.long-1]
-		if long = known.at; d.begin < d.own || until > d.own+len(w.own) {
-			long = 0
-		}
-		known.at = at + d.own
+		known = r.longPosition(at, d.begin, until)
 	}
-	switch own := w.refs[d.begin:until]; {
-	case len(own) >= minCopied && long > 0:
-		w.repeat(long+d.begin-d.own, len(own))
+	switch {
+	case known > 0 && len(own) >= minCopied:
+		w.repeat(known, len(own))
+	case w.short.size == len(own) && w.short.size > 0 && w.short.from == d.begin:
+		w.word(w.short.bytes, w.short.size)
 	case len(own) < longText:
-		w.short(own)
+		w.shortText(own)
 	default:
 		w.longTexts.write(&w.snappyWriter, own)
 	}
@@ -328,8 +370,8 @@ func (w *columnWriter) sampleHead(value uint64, timeSize int) {
 
 // samples writes the samples of a series, which are compared with those of another one.
 func (w *columnWriter) samples(from *columnRow) {
-	above := from.samples // position of the sample to compare with
-	var last uint64       // value of the sample before
+	above := int(from.samples) // position of the sample to compare with
+	var last uint64            // value of the sample before
 	for i, v := range w.values {
 		c := &w.columns[i]
 		other := math.Float64bits(c.values[from.row-1])

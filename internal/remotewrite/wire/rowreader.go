@@ -32,6 +32,8 @@ type readShape struct {
 	names           int // offset in rowReader.names
 	described       bool
 	repeated        bool
+	simple          bool   // one own label and nothing else,
+	name            uint32 // and its name
 }
 
 // readOwn is own labels that later rows can repeat.
@@ -64,7 +66,9 @@ func (r *rowReader) next() error {
 	n, d := int(r.data[0]), r.data[1:]
 	s := &r.other
 	if n < len(r.shapes) {
-		s = &r.shapes[n]
+		if s = &r.shapes[n]; s.simple && r.nextSimple(s) {
+			return nil
+		}
 	} else if d = r.newShape(n, d); d == nil {
 		return errDamaged
 	} else if n != noShape {
@@ -95,7 +99,12 @@ func (r *rowReader) next() error {
 		names := r.names[s.names : s.names+s.own]
 		for i := range own {
 			var value uint64
-			if value, d, ok = cutRef(d); !ok || value >= r.symbols {
+			if len(d) > 1 && d[0] >= 0x80 && d[1] < 0x80 { // most values
+				value, d = uint64(d[0]&0x7f)|uint64(d[1])<<7, d[2:]
+			} else if value, d, ok = cutRef(d); !ok {
+				return errDamaged
+			}
+			if value >= r.symbols {
 				return errDamaged
 			}
 			own[i].name, own[i].value = names[i], uint32(value)
@@ -114,6 +123,34 @@ func (r *rowReader) next() error {
 	return nil
 }
 
+// nextSimple is next for a row with one own label in the place of another one, as nearly all are. It returns false, and
+// has done nothing, for any other row.
+func (r *rowReader) nextSimple(s *readShape) bool {
+	d := r.data
+	if len(d) < 3 || len(r.labels) != s.begin+1+s.end {
+		return false
+	}
+	value, size := uint64(d[1]), 2
+	if value >= 0x80 {
+		value, size = value&0x7f|uint64(d[2])<<7, 3
+		if d[2] >= 0x80 {
+			return false
+		}
+	}
+	if value >= r.symbols {
+		return false
+	}
+	l := &r.labels[s.begin]
+	if r.from = 0; s.begin > 0 {
+		r.from = r.labels[s.begin-1].end
+	}
+	r.to, l.name, l.value = l.end, s.name, uint32(value)
+	r.begin, r.own, r.described, r.long = s.begin, 1, false, 0
+	r.data = d[size:]
+	r.rows--
+	return true
+}
+
 // newShape reads a shape. It returns what follows, or nil if the shape is damaged.
 func (r *rowReader) newShape(n int, d []byte) []byte {
 	if n != len(r.shapes) && n != noShape {
@@ -126,14 +163,15 @@ func (r *rowReader) newShape(n int, d []byte) []byte {
 	if !ok1 || !ok2 || !ok3 || begin > maxRowLabels || end > maxRowLabels || own > maxRowLabels {
 		return nil
 	}
-	s := readShape{int(begin), int(end), int(own), len(r.names), flags&shapeDescribed != 0, flags&shapeRepeated != 0}
+	s := readShape{begin: int(begin), end: int(end), own: int(own), names: len(r.names),
+		described: flags&shapeDescribed != 0, repeated: flags&shapeRepeated != 0, simple: flags == 1<<2}
 	if !s.repeated {
 		for range s.own {
 			name, rest, ok := cutRef(d)
 			if !ok || name >= r.symbols {
 				return nil
 			}
-			r.names, d = append(r.names, uint32(name)), rest
+			r.names, d, s.name = append(r.names, uint32(name)), rest, uint32(name)
 		}
 	}
 	if n == noShape {
@@ -172,6 +210,21 @@ func (r *rowReader) repeat(own []rowLabel, d []byte) (rest []byte, ok bool) {
 	copy(own, r.longs[n].labels)
 	r.long = int(n) + 1
 	return rest, true
+}
+
+// longPosition returns the position of [from, until) of the references of the present row, in an earlier series with the
+// same own labels; 0: that is not known. The references begin at a position.
+func (r *rowReader) longPosition(at, from, until int) (known int) {
+	own := 0
+	if r.begin > 0 {
+		own = int(r.labels[r.begin-1].end)
+	}
+	l := &r.longs[r.long-1]
+	if l.at > 0 && from >= own && until <= int(r.labels[r.begin+r.own-1].end) {
+		known = l.at + from - own
+	}
+	l.at = at + own
+	return known
 }
 
 // forgetPositions forgets what the user knows of earlier own labels.
