@@ -2,9 +2,9 @@ package wire
 
 import "bytes"
 
-// columnSymbols gives the symbols of layouts their numbers in the present message. Replicas have nearly the same symbols
-// in the same order, so a symbol is compared with that of the layout before at the same place. Any other one is looked
-// up.
+// columnSymbols gives the symbols of layouts their numbers in the present message. Replicas have nearly the same
+// symbols in the same order, so a symbol is compared with that of the layout before at the same place. Any other one
+// is looked up.
 type columnSymbols struct {
 	known  []uint32 // number by reference to the present layout; 0: not known, or the empty string
 	before []uint32 // by reference to the layout before

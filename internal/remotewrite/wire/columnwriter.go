@@ -21,17 +21,19 @@ type columnWriter struct {
 	timed   int      // bytes of the samples of a series, without the values
 	values  []uint64 // bits of the values of the present series
 
-	before           columnSeries // the series that was written last
-	refs             []byte       // the references of its labels
-	metadata         []byte       // its metadata, also as a word (shortWord)
-	shortMetadata    uint64
-	isNew            bool               // the next row has other labels and metadata, whatever the reader says
-	valued           columnRow          // the last one without a value of 0
-	byValues         [1 << 8]columnRow  // by a hash of their values; a newer one replaces an older one
-	byHead           [1 << 6]columnHead // by a hash; likewise
-	longTexts        writtenTexts       // labels of series in which they differ from the one before
-	own, newMetadata []byte             // scratch of add
-	short            shortOwn           // references of the present series that the one before does not have; size 0: they are not short
+	before        columnSeries // the series that was written last:
+	refs          []byte       // the references of its labels,
+	metadata      []byte       // its metadata,
+	shortMetadata uint64       // and that as a word (shortWord)
+	isNew         bool         // the next row has other labels and metadata, whatever the reader says
+
+	valued    columnRow          // the last one without a value of 0
+	byValues  [1 << 8]columnRow  // by a hash of their values; a newer one replaces an older one
+	byHead    [1 << 6]columnHead // by a hash; likewise
+	longTexts writtenTexts       // labels of series in which they differ from the one before
+
+	short            shortOwn // what is new in refs, if that is short
+	own, newMetadata []byte   // scratch of add
 }
 
 // writtenColumn is a column of the present run.
@@ -47,7 +49,7 @@ type columnSeries struct {
 	columnRow
 }
 
-// shortOwn is a part of columnWriter.refs as a word.
+// shortOwn is a part of columnWriter.refs as a word. Size 0: none.
 type shortOwn struct {
 	from, size int
 	bytes      uint64

@@ -6,13 +6,14 @@
 //     series share (a stem) once for each batch.
 //  2. FragmentWriter.Cut packs what was written since the last Cut into a fragment of two snappy blocks, the new
 //     symbols and the series (packed.go). Fragments are what is queued.
-//     A scrape of a page like the one before takes less: its rows are a layout, a fragment of series without samples
-//     (FragmentWriter.AddLabels), written once; its values and its time are a column of the layout (AppendColumn,
-//     column.go), about two bytes per sample.
-//  3. Pool.Merge (pool.go) makes messages of several requests, so that each series has all its samples in one place
-//     (merge.go, merge_rows.go, merge_write.go), and of columns, even of one (merge_columns.go). If all of them are of
-//     one layout, no series is looked up (merge_alone.go). Series that have only samples of columns are compressed
-//     while they are written (merge_direct.go, columnwriter.go, columnrefs.go).
+//     A scrape of a page like the one before takes less. Its rows, which are series without samples
+//     (FragmentWriter.AddLabels), are a layout, written once by CutLayout (layout.go): symbols, and each row as its
+//     difference from the row before (rows.go, rowreader.go). Its values and its time are a column of the layout
+//     (AppendColumn, column.go), about two bytes per sample.
+//  3. Pool.Merge (pool.go) makes messages of several requests, so that each series has all its samples in one place.
+//     Columns of different streams have no series in common. So their rows are written one after the other, as copies
+//     of the row before (columnjoiner.go, columnsymbols.go, columnwriter.go). Streams with anything else are unpacked,
+//     and their series looked up (merge.go, merge_columns.go, merge_rows.go, merge_write.go).
 //     A request without a layout that is sent alone is a Message as it is: its fragments.
 //  4. Pool.Body makes the body of a POST of a Message. In 2.0 the compressed blocks are put end to end (message.go). In
 //     1.0 each series has its labels in full (v1.go): they are compressed while they are written, with copies of what

@@ -12,14 +12,12 @@ type Limits struct {
 // The way of a group of messages:
 //
 //  1. read unpacks them all. readSymbols gives the symbols of each message numbers that are the same in the group.
-//     If all messages have the rows of one layout, readAlone reads them, and 2 is left out (merge_alone.go).
 //  2. row finds the series of each TimeSeries, a row, and appends it to the rows of the series. If the messages are
 //     scrapes of one target, the symbols of a scrape are nearly always those of the scrape before, and so is the order
 //     of the series: expectedRow finds it by comparing bytes. Any other row has its labels renumbered and looked up,
 //     except in the first message, in which all series are new (merge_rows.go). The rows of a layout are looked up
 //     once for all its columns (merge_columns.go).
-//  3. mergeWriter writes the series with the samples of their rows (merge_write.go). Series that have only samples of
-//     columns are written another way, which costs less (merge_direct.go).
+//  3. mergeWriter writes the series with the samples of their rows (merge_write.go).
 //
 // Two scrapes of {__name__="up", job="envoy"}, and what is written, with symbols 1: "__name__", 2: "up", 3: "job",
 // 4: "envoy":
@@ -29,7 +27,7 @@ type Limits struct {
 //	written  labels 1 2 3 4   samples 1 @ 10:00:00, 0 @ 10:00:15
 //
 // Cost: the unpacked messages (60 bytes per sample), 20 bytes per sample, 150 per series, and the result unpacked.
-// Columns: the unpacked layouts, 8 bytes per sample, 20 per row of a layout, and the result as it is sent.
+// Columns: the unpacked layouts, 8 bytes per sample, 20 per row of a layout.
 type merger struct {
 	plain   unpacker
 	text    []byte // all messages, unpacked
@@ -265,9 +263,6 @@ func (m *merger) readSymbols(fragments []plainFragment) (set uint32, err error) 
 func (m *merger) checkKeys() error {
 	first := &m.sets[0]
 	first.same = false
-	if !m.symbols.distinct() {
-		return errDamaged
-	}
 	for _, key := range m.keys.texts {
 		n := 0
 		for ; len(key) > 0; n++ {

@@ -336,24 +336,34 @@ func FuzzMergeColumns(f *testing.F) {
 			symbols[int(damaged)%len(symbols)] ^= 1 << (damaged % 8)
 			m.Layout = &Layout{Head: packedSymbols(symbols), Tail: m.Layout.Tail}
 		}
-		merged, err := p.Merge(columns, most)
-		if err != nil {
-			return
+		checkDamagedMergeOf(t, &p, columns, most)
+		for i := range columns {
+			columns[i].Stream = 0
 		}
-		left := 0
-		for _, m := range columns {
-			left += m.Samples
-		}
-		for _, m := range merged {
-			left -= m.Samples
-			if c, err := Parse(m); err != nil || c.Samples() != m.Samples {
-				t.Errorf("%d samples, error %v; want %d", c.Samples(), err, m.Samples)
-			}
-		}
-		if left != 0 {
-			t.Errorf("%d samples too few", left)
-		}
+		checkDamagedMergeOf(t, &p, columns, most)
 	})
+}
+
+// checkDamagedMergeOf merges a group with a damaged layout or column. The result is an error, or has as many samples.
+func checkDamagedMergeOf(t testing.TB, p *Pool, columns []Message, most Limits) {
+	t.Helper()
+	merged, err := p.Merge(columns, most)
+	if err != nil {
+		return
+	}
+	left := 0
+	for _, m := range columns {
+		left += m.Samples
+	}
+	for _, m := range merged {
+		left -= m.Samples
+		if c, err := Parse(m); err != nil || c.Samples() != m.Samples {
+			t.Errorf("%d samples, error %v; want %d", c.Samples(), err, m.Samples)
+		}
+	}
+	if left != 0 {
+		t.Errorf("%d samples too few", left)
+	}
 }
 
 // damagedAt returns a layout with one bit of it changed.

@@ -5,10 +5,10 @@ import "encoding/binary"
 // Message is the content of one POST, always as remote write 2.0: fragments that end to end are a request.
 //
 // A message with a Layout is one scrape whose rows are those of other scrapes: its only fragment is a column
-// (AppendColumn), with a value for each series of the layout. Only Pool.Merge reads such messages.
+// (AppendColumn), with a value for each row of the layout. Only Pool.Merge reads such messages.
 type Message struct {
 	Layout         *Layout // nil: none
-	Stream         uint64  // messages of two streams have no series in common; 0: they may have any
+	Stream         uint64  // two streams have no series in common; 0: no stream, so any series
 	Fragments      [][]byte
 	Samples        int
 	Oldest, Newest int64

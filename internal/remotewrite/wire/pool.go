@@ -111,7 +111,8 @@ func (p *Pool) Release(body []byte) {
 
 // Merge makes messages of a group of messages, which are in the order of delivery: each series, by the texts of its
 // labels, has all its samples in one TimeSeries of one message. The samples of a series must be in ascending order of
-// time. Messages may have a Layout; those of the result do not. A change between floats and native histograms within a
+// time. Messages may have a Layout; those of the result do not. The first messages of the result have the streams that
+// are only columns of one layout each, the others all the rest. A change between floats and native histograms within a
 // series begins another message. The result is to be sent in its order. MayHaveArrived of a message: it has samples of
 // a message that may have arrived. Oldest and Newest are those of the messages that its samples come from.
 //

@@ -212,8 +212,8 @@ func (r *rowReader) repeat(own []rowLabel, d []byte) (rest []byte, ok bool) {
 	return rest, true
 }
 
-// longPosition returns the position of [from, until) of the references of the present row, in an earlier series with the
-// same own labels; 0: that is not known. The references begin at a position.
+// longPosition returns the position of [from, until) of the references of the present row, in an earlier series with
+// the same own labels; 0: that is not known. at is the position of the references.
 func (r *rowReader) longPosition(at, from, until int) (known int) {
 	own := 0
 	if r.begin > 0 {

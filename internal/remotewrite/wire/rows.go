@@ -17,8 +17,8 @@ import "encoding/binary"
 //	            uvarint   own labels between them, times four; plus 1 if there is other metadata, plus 2 if the own
 //	                      labels are repeated
 //	            uvarints  names of the own labels, unless they are repeated
-//	uvarints  values of the own labels. If they are repeated: the number of the row that has the same ones, counted from
-//	          0 among the rows with more than longOwn labels that are not repeated
+//	uvarints  values of the own labels. If they are repeated: the number of the row that has the same ones, counted
+//	          from 0 among the rows with more than longOwn own labels that are not repeated
 //	uvarints  type, HELP and unit, if there is other metadata
 //
 // A shape with the number noShape is of one row only. For example, the rows of {__name__="up", job="envoy"} and
@@ -85,7 +85,7 @@ type rowWriter struct {
 
 // appendRows appends the rows of series that FragmentWriter has written without samples.
 func appendRows(dst, series []byte, symbols uint32) []byte {
-	w := rowWriter{shapes: map[string]byte{}, owns: map[string]uint64{}}
+	w := rowWriter{out: make([]byte, 0, len(series)/8), shapes: map[string]byte{}, owns: map[string]uint64{}}
 	rows := uint64(0)
 	for rest := series; len(rest) > 0; rows++ {
 		var body []byte

@@ -57,12 +57,6 @@ func (t *textNumbers) hashAll() {
 	}
 }
 
-// distinct reports whether no text was added twice.
-func (t *textNumbers) distinct() bool {
-	t.hashAll()
-	return t.byHash.n == len(t.texts)
-}
-
 // find returns the number of a text, or the key under which it may be added.
 func (t *textNumbers) find(text []byte) (key uint64, n uint32, known bool) {
 	key = maphash.Bytes(t.seed, text)
