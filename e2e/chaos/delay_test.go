@@ -168,7 +168,8 @@ func twoDelays(w *world) {
 	w.drain(30 * time.Second)
 	v := w.verdict(allowance{repeats: inFlight})
 	other := oracle.Judge(w.fleet, fresh.Ledger, w.ends)
-	if other.Ended() > 0 || other.OutOfOrder > 0 || other.Old > 0 || other.Invented > 0 || other.MostRepeats > inFlight {
+	if other.Ended() > 0 || other.OutOfOrder > 0 || other.Old > 0 || other.Invented > 0 ||
+		other.MostRepeats > inFlight {
 		w.Errorf("the endpoint without a delay: %v, want no loss, and at most %d requests twice", other, inFlight)
 	}
 	if most := mostSamples(w.T, fresh.Requests()); most != 1 {

@@ -57,7 +57,8 @@ func newEndpoint(label, identity string, s *settings, lanes int, table *series.T
 		account:  account{metrics: m.endpoint(label), log: log},
 		packer:   pack.New(table, s.packing, lanes, log),
 		retiring: make(chan struct{}), flushNow: make(chan struct{}), ended: make(chan struct{}),
-		settingsChanged: make(chan struct{}, 1), laneBusy: make(chan struct{}, 1), answerTimes: map[*pack.Lane]*atomic.Int64{},
+		settingsChanged: make(chan struct{}, 1), laneBusy: make(chan struct{}, 1),
+		answerTimes: map[*pack.Lane]*atomic.Int64{},
 	}
 	e.desired.Store(int64(lanes))
 	e.settings.Store(s)

@@ -9,7 +9,7 @@ const (
 	growthCheck   = 15 * time.Second
 	busyCheck     = 5 * time.Second // a lane that was too busy for so long asks for a check at once
 	tooBusy       = 0.8             // a lane that waits for answers for this share of the time is too busy
-	catchUpFactor = 2               // times the lanes needed to keep up: the backlog shrinks, and some lanes have more targets
+	catchUpFactor = 2               // times the lanes needed to keep up: the backlog shrinks, and lanes are not equal
 
 	noBacklogChecks = 20 // consecutive checks without a backlog before lanes are removed: five minutes
 	// share of the time for which the busiest lane should wait for answers after lanes are removed

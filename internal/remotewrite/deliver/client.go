@@ -88,9 +88,9 @@ func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (Client, error) 
 	return &httpClient{http: c, requests: requests, timeout: time.Duration(cfg.RemoteTimeout), idle: idle}, nil
 }
 
-// writeBuffer is the size of the write buffer of a connection, and so of each lane. A request of a page of 2,000 samples
-// and its headers fit in, so that they are written at once: this saves a third of the cost of such a POST. A larger one
-// is written in two calls, the second without a copy.
+// writeBuffer is the size of the write buffer of a connection, and so of each lane. A request of 2,000 samples and its
+// headers fit in, so that they are written at once: this saves a third of the cost of such a POST. A larger one is
+// written in two calls, the second without a copy.
 const writeBuffer = 32 << 10
 
 // checkRedirect follows redirects that repeat the POST. It does not follow 301 to 303, which turn a POST into a GET
