@@ -53,7 +53,7 @@ func answers(m misbehaviour) func(*world) {
 		w.set(oracle.Up())
 		w.pause(3 * time.Second)
 		w.drain(m.within)
-		may := allowance{repeats: lanes}
+		may := allowance{repeats: inFlight}
 		if m.loses {
 			may.ended = targets * int((lasted+warmUp+5*time.Second)/interval)
 		}

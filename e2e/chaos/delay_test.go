@@ -71,7 +71,7 @@ func killWhileWaiting(w *world) {
 	w.until("the scrapes that waited at the kill arrive", func() bool { return missing() == 0 })
 	before := w.fleet.Served()
 	w.until("more scrapes wait", func() bool { return w.fleet.Served() >= before+2*targets })
-	v := w.verdict(allowance{repeats: lanes})
+	v := w.verdict(allowance{repeats: inFlight})
 	w.result(v, fmt.Sprintf("delay of %v: %d scrapes waited at the kill", w.delay, waiting))
 }
 
@@ -91,7 +91,7 @@ func catchUp(w *world) {
 	if usual := columns(w.T); most <= usual {
 		w.Errorf("after the outage, a series had at most %d samples in a request, want more than %d", most, usual)
 	}
-	v := w.verdict(allowance{repeats: lanes})
+	v := w.verdict(allowance{repeats: inFlight})
 	w.result(v, fmt.Sprintf("%d requests afterwards, with at most %d samples of a series", len(requests), most))
 }
 
@@ -166,10 +166,11 @@ func twoDelays(w *world) {
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(30 * time.Second)
-	v := w.verdict(allowance{repeats: lanes})
+	v := w.verdict(allowance{repeats: inFlight})
 	other := oracle.Judge(w.fleet, fresh.Ledger, w.ends)
-	if other.Ended() > 0 || other.OutOfOrder > 0 || other.Old > 0 || other.Invented > 0 || other.MostRepeats > lanes {
-		w.Errorf("the endpoint without a delay: %v, want no loss, and at most %d requests twice", other, lanes)
+	if other.Ended() > 0 || other.OutOfOrder > 0 || other.Old > 0 || other.Invented > 0 ||
+		other.MostRepeats > inFlight {
+		w.Errorf("the endpoint without a delay: %v, want no loss, and at most %d requests twice", other, inFlight)
 	}
 	if most := mostSamples(w.T, fresh.Requests()); most != 1 {
 		w.Errorf("the endpoint without a delay had requests with %d samples of a series", most)

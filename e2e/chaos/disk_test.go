@@ -94,7 +94,7 @@ func diskFullWhileUp(w *world) {
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(20 * time.Second)
-	v := w.verdict(allowance{repeats: lanes})
+	v := w.verdict(allowance{repeats: inFlight})
 	w.result(v, evidence+"; a kill after space had returned")
 }
 
@@ -110,7 +110,7 @@ func diskFullWhileDown(w *world) {
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(30 * time.Second)
-	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes}) // every dropped sample is counted
+	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: inFlight}) // every dropped sample is counted
 	w.result(v, evidence)
 }
 
@@ -132,7 +132,7 @@ func diskAndMemoryFull(w *world) {
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(10 * time.Second)
-	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes})
+	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: inFlight})
 	if most := v.Served - memory/scrape; v.Ended() == 0 || v.Ended() > most {
 		w.Errorf("%d of %d scrapes lost: want some, but at most %d, because the others fit in memory", v.Ended(),
 			v.Served, most)
@@ -143,11 +143,8 @@ func diskAndMemoryFull(w *world) {
 // queueFull makes the backlog of an outage larger than max_bytes.
 func queueFull(w *world) {
 	const limit, segment = 256 << 10, 64<<10 + 48<<10 // a segment ends with the request that crosses its size
-	most := int64(limit + segment)
-	if w.delay > w.interval {
-		// What a lane has in flight is not dropped, and may begin in one segment and end in the next.
-		most += lanes * segment
-	}
+	// What a lane has in flight is not dropped, and may begin in one segment and end in the next.
+	const most = int64(limit + segment + lanes*segment)
 	w.extension = "  queue:\n    max_bytes: 256KiB\n"
 	w.fleet = parts.Fleet(w.T, w.addresses, 50, 6*targets, series)
 	w.start()
@@ -162,7 +159,7 @@ func queueFull(w *world) {
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(10 * time.Second)
-	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: lanes})
+	v := w.verdict(allowance{ended: w.fleet.Served(), repeats: inFlight})
 	if v.Ended() == 0 {
 		w.Error("nothing was lost, so the queue was never full")
 	}

@@ -71,7 +71,7 @@ func tightMemory(w *world) {
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(time.Minute)
-	v := w.verdict(allowance{repeats: lanes}) // the receiver may go away between taking a request and answering it
+	v := w.verdict(allowance{repeats: inFlight}) // the receiver may go away between taking a request and answering it
 	w.result(v, fmt.Sprintf("outage of %v; GOMEMLIMIT %.1f MB, %v times what Go held; resident memory %.0f MB "+
 		"without it, at most %.0f MB with it; "+
 		"%.1f MB on disk, at most %.1f MB of that in memory; %d collections, %.1f %% of the CPU time",

@@ -48,7 +48,7 @@ func killAfter(w *world, outage time.Duration) {
 	w.set(oracle.Up())
 	w.pause(3 * time.Second)
 	w.drain(30*time.Second + outage/4)
-	v := w.verdict(allowance{repeats: lanes})
+	v := w.verdict(allowance{repeats: inFlight})
 	w.result(v, fmt.Sprintf("outage of %v; resident memory %.0f MB before it, %.0f MB at its end", outage, before,
 		after))
 }
@@ -68,7 +68,7 @@ func outageThenTerminate(w *world) {
 	w.set(oracle.Refuse())
 	w.pause(outage)
 	took := w.restart()
-	v := w.verdict(allowance{repeats: lanes})
+	v := w.verdict(allowance{repeats: inFlight})
 	w.result(v, fmt.Sprintf("outage of %v; stopped in %.1f s", outage, took.Seconds()))
 }
 
@@ -99,7 +99,7 @@ func terminateWhileUp(w *world) {
 	w.drain(20 * time.Second)
 	may := allowance{}
 	if w.cut { // the flush deadline ended the stop
-		may.repeats = lanes
+		may.repeats = inFlight
 	}
 	v := w.verdict(may)
 	w.result(v, fmt.Sprintf("%d stops", len(w.ends)))
@@ -121,7 +121,7 @@ func kills(w *world) {
 	w.pause(3 * time.Second)
 	w.drain(20 * time.Second)
 	before := w.judge()
-	v := w.verdict(allowance{perKill: 0.2, repeats: lanes})
+	v := w.verdict(allowance{perKill: 0.2, repeats: inFlight})
 	w.result(v, fmt.Sprintf("%d kills: %.3f scrapes lost per target and kill, %.2f requests sent twice per "+
 		"lane and kill",
 		n, before.PerKill(n), float64(before.Repeats)/float64(n*lanes)))

@@ -17,7 +17,7 @@ func terminateWhileHanging(w *world) {
 	w.pause(pick(w.suite, 12*time.Second, 25*time.Second)) // less than remote_timeout, 30 s
 	w.until("a request hangs", func() bool { return w.receiver.Hanging() > 0 })
 	took := w.restart()
-	v := w.verdict(allowance{repeats: lanes})
+	v := w.verdict(allowance{repeats: inFlight})
 	w.result(v, fmt.Sprintf("stopped in %.1f s", took.Seconds()))
 }
 
@@ -50,7 +50,7 @@ func otherProtocol(more [2]string) func(*world) {
 		if one == 0 || two != before {
 			w.Errorf("after the restart, %d requests of 1.0 and %d of 2.0 were accepted", one, two-before)
 		}
-		v := w.verdict(allowance{repeats: lanes})
+		v := w.verdict(allowance{repeats: inFlight})
 		w.result(v, fmt.Sprintf("outage of %v, kill; then %d requests of 1.0", outage, one))
 	}
 }
@@ -59,7 +59,7 @@ func otherProtocol(more [2]string) func(*world) {
 func growingLanes(w *world) {
 	answer := pick(w.suite, 500*time.Millisecond, 5*time.Second)
 	w.interval = 2 * answer
-	w.more = "  queue_config: {max_shards: 50, max_samples_per_send: 200}\n"
+	w.more = "  queue_config: {min_shards: 4, max_shards: 50, max_samples_per_send: 200}\n"
 	// 1000 series per lane: five requests per interval, with time for two.
 	w.fleet = parts.Fleet(w.T, w.addresses, 50, 40, series)
 	w.set(oracle.Up().Slow(answer))
@@ -77,8 +77,8 @@ func growingLanes(w *world) {
 	w.drain(patience)
 	took := time.Since(begin)
 	v := w.verdict(allowance{})
-	w.result(v, fmt.Sprintf("answers after %v, scraped every %v; lanes: %d%s; %.0f samples waited, for %.0f s more",
-		answer, w.interval, lanes, grown, waiting, took.Seconds()))
+	w.result(v, fmt.Sprintf("answers after %v, scraped every %v; lanes: 4%s; %.0f samples waited, for %.0f s more",
+		answer, w.interval, grown, waiting, took.Seconds()))
 }
 
 // lanesGrew matches the agent's log line about a changed number of lanes.

@@ -25,7 +25,8 @@ const (
 	interval  = time.Second
 	warmUp    = 5 * time.Second // by then, on an idle machine, the first requests were sent
 	patience  = time.Minute     // limit for events that happen at once on an idle machine
-	lanes     = 4               // per endpoint, by default
+	lanes     = 1               // per endpoint, by default
+	inFlight  = 4               // requests of a group, at most: those that a kill repeats
 	perScrape = 5               // samples of up and the other report series
 
 	dropped  = "envoy_scraper_remotewrite_samples_dropped_total"

@@ -160,8 +160,8 @@ func (r resources) near(o resources) bool {
 }
 
 const (
-	outages = 3 // outages in newAddresses
-	lanes   = 4 // min_shards, each with one request in flight
+	outages  = 3 // outages in newAddresses
+	inFlight = 4 // requests of a group, at most
 )
 
 // newAddresses changes an endpoint's address, path, query and credentials during outages. The queued samples must
@@ -204,7 +204,7 @@ func newAddresses(w *world) {
 			return w.metrics().By("envoy_scraper_remotewrite_pending_oldest_seconds", "endpoint")["steady"] < 8
 		})
 	}
-	w.settle(outages * lanes) // a receiver may go down between accepting a request and answering it
+	w.settle(outages * inFlight) // a receiver may go down between accepting a request and answering it
 	requests := moved.Requests()
 	if len(requests) == 0 {
 		w.Fatal("no request arrived at the new address")

@@ -110,19 +110,18 @@ func (l *loader) applyDelays(cfg *Config, src *source) []delay {
 			l.lintOverridden(d, src, l.remotes[i])
 			e.QueueConfig.BatchSendDeadline = d.time
 		}
+		n := 1
 		if len(intervals) > 0 {
-			n := scrapesPerRequest(d.time, intervals[0])
-			cfg.RemoteWrite.Endpoints[i].Streams = n > 1
+			n = scrapesPerRequest(d.time, intervals[0])
 			if limit := e.QueueConfig.SampleAgeLimit; n > 1 && limit > 0 && limit < d.time {
 				l.add(d.warning(fmt.Sprintf("samples wait that long, and %s.queue_config.sample_age_limit drops those "+
 					"older than %v", l.remotes[i].path, limit),
 					fmt.Sprintf("write at most %v, or raise sample_age_limit", limit)))
 			}
-			if yamltree.IsEmpty(yamltree.Get(l.remotes[i].node, "queue_config", "max_samples_per_send")) {
-				// the default: as many series as with one scrape
-				e.QueueConfig.MaxSamplesPerSend *= n
-				cfg.RemoteWrite.Endpoints[i].SeriesPerSend = remotewrite.DefaultSeriesPerSend
-			}
+		}
+		if yamltree.IsEmpty(yamltree.Get(l.remotes[i].node, "queue_config", "max_samples_per_send")) {
+			cfg.RemoteWrite.Endpoints[i].SeriesPerSend = remotewrite.DefaultSeriesPerSend
+			e.QueueConfig.MaxSamplesPerSend = n * remotewrite.DefaultSeriesPerSend
 		}
 		cfg.noteDelay(d, "remote_write "+cmp.Or(e.Name, redactURL(e.URL.String())), intervals)
 		all = append(all, d)

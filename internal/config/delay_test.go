@@ -266,25 +266,24 @@ func TestRedactedKeepsTheDelay(t *testing.T) {
 	}
 }
 
-// TestRequestsOfSeveralScrapesAreLarger: the default of max_samples_per_send is for one scrape, and a written value is
-// for the request.
+// TestRequestsOfSeveralScrapesAreLarger: the default of max_samples_per_send counts series, and a written value counts
+// samples.
 func TestRequestsOfSeveralScrapesAreLarger(t *testing.T) {
 	for name, c := range map[string]struct {
 		deadline string
 		want     int
-		streams  bool
 		series   int
 	}{
-		"one scrape a request":    {"batch_send_deadline: 19s", 2000, false, 2500},
-		"three scrapes a request": {"batch_send_deadline: 30s", 6000, true, 2500},
-		"written":                 {"batch_send_deadline: 30s, max_samples_per_send: 4000", 4000, true, 0},
+		"one scrape a request":    {"batch_send_deadline: 19s", 10_500, 10_500},
+		"three scrapes a request": {"batch_send_deadline: 30s", 31_500, 10_500},
+		"written":                 {"batch_send_deadline: 30s, max_samples_per_send: 4000", 4000, 0},
 	} {
 		cfg := load(t, Options{}, delayFile("", c.deadline))
 		e := cfg.RemoteWrite.Endpoints[0]
 		got := e.QueueConfig.MaxSamplesPerSend
-		if got != c.want || e.Streams != c.streams || e.SeriesPerSend != c.series {
-			t.Errorf("%s: max_samples_per_send %d, streams %v, series %d; want %d, %v, %d", name, got, e.Streams,
-				e.SeriesPerSend, c.want, c.streams, c.series)
+		if got != c.want || e.SeriesPerSend != c.series {
+			t.Errorf("%s: max_samples_per_send %d, series %d; want %d, %d", name, got, e.SeriesPerSend, c.want,
+				c.series)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/kubernetes"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 )
 
 // write creates a file in a temporary directory and returns its path.
@@ -68,7 +70,10 @@ func TestLoadMeansWhatPrometheusMeans(t *testing.T) {
 	}
 	want.SetDirectory("testdata")
 	want.RemoteWriteConfigs[1].QueueConfig.RetryOnRateLimit = true // ours: it was not written
-	for _, j := range want.ScrapeConfigs {                         // nor were these
+	for _, rw := range want.RemoteWriteConfigs {                   // nor was this
+		rw.QueueConfig.MaxSamplesPerSend = remotewrite.DefaultSeriesPerSend
+	}
+	for _, j := range want.ScrapeConfigs { // nor were these
 		for _, limit := range limits {
 			limit.set(j)
 		}

@@ -62,7 +62,7 @@ func (p *picky) counts() (posts, samples int) {
 func newPicky(t *testing.T, targets, lanes int, bad ...string) (*feed, *picky) {
 	ec := explicit(endpointConfig("a"), wire.V1)
 	ec.QueueConfig.MaxSamplesPerSend = 200
-	ec.QueueConfig.MaxShards = lanes
+	ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = lanes, lanes
 	ec.MetadataConfig.Send = false
 	p := &picky{t: t, delay: 50 * time.Millisecond, bad: map[string]bool{}}
 	for _, name := range bad {

@@ -1,21 +1,19 @@
 // Package remotewrite delivers samples to the endpoints of remote_write. The way of a batch of samples:
 //
 //  1. Writers.Append gives the batch to each endpoint (writers.go).
-//  2. pack.Packer applies write_relabel_configs, chooses a lane by the labels, and encodes each sample into the open
-//     request of its lane (wire.FragmentWriter). The piece that a batch adds to a request is a fragment.
-//  3. The fragment is a record in the endpoint's queue (package queue), on disk or in memory. A request is sealed when
-//     it has max_samples_per_send samples, or after batch_send_deadline. If two scrape intervals fit into that, or
-//     while the receiver is unreachable or behind (bytarget.go), each scrape is a request, and the queue holds it for
-//     the next scrapes of the target (stream mode: pack/hold.go).
-//  4. deliver.Sender, one for each lane, takes the oldest request that is due, or several scrapes of a target, which it
-//     merges (wire.Pool.Merge). It makes the body of a POST of it (wire.Pool.Body) and sends it until the receiver has
-//     accepted or refused it.
+//  2. pack.Packer applies write_relabel_configs, chooses a lane by the labels, and makes a request of the batch: a
+//     column, if its rows are those of the scrape before, or a fragment (wire.FragmentWriter).
+//  3. The request is a record in the endpoint's queue (package queue), on disk or in memory. It waits there for the
+//     other targets of its wave, or for the next scrapes of its target if they fit into batch_send_deadline
+//     (pack/hold.go).
+//  4. deliver.Sender, one for each lane, takes a group of requests that are due, and merges them into messages of up to
+//     max_samples_per_send samples (wire.Pool.Merge). It makes the body of a POST of each (wire.Pool.Body) and sends it
+//     until the receiver has accepted or refused it.
 //  5. The sender reports each fate to account.fate, which counts it (account.go).
 //
 // This package holds what is left: configuration (config.go, settings.go), where queues are (storage.go, identity.go),
 // which running endpoint goes on as which entry after a reload (apply.go, pairing.go), the life of an endpoint
-// (endpoint.go), the number of its lanes (growth.go), whether it packs by target (bytarget.go), and metrics. Packages
-// below it know nothing of it:
+// (endpoint.go), the number of its lanes (growth.go), and metrics. Packages below it know nothing of it:
 //
 //	remotewrite -> pack    -> wire
 //	remotewrite -> deliver -> wire

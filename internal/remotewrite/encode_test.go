@@ -31,15 +31,32 @@ func (w *world) messages() (out []wire.Message) {
 			if state != queue.Ready {
 				break
 			}
-			m := requestMessage(group[0])
-			for i, f := range m.Fragments { // the lane takes them back
-				m.Fragments[i] = bytes.Clone(f)
+			for _, r := range group {
+				out = append(out, w.requestMessages(r)...)
 			}
-			out = append(out, m)
 			l.Ack(group)
 		}
 	}
 	return out
+}
+
+// requestMessages returns the messages of a request. They share no memory with it.
+func (w *world) requestMessages(r queue.Request) []wire.Message {
+	w.t.Helper()
+	m := requestMessage(r)
+	for i, f := range m.Fragments { // the lane takes them back
+		m.Fragments[i] = bytes.Clone(f)
+	}
+	layout := r.Records[0].Layout
+	if layout == nil {
+		return []wire.Message{m}
+	}
+	m.Layout = &wire.Layout{Head: layout.Data, Tail: layout.Shared}
+	merged, err := (*wire.Pool)(nil).Merge([]wire.Message{m}, wire.Limits{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return merged
 }
 
 func requestMessage(r queue.Request) wire.Message {

@@ -37,6 +37,7 @@ type endpoint struct {
 
 	desired         atomic.Int64                 // lanes that the load asks for
 	settingsChanged chan struct{}                // a signal to serve: the number of lanes may have to change
+	laneBusy        chan struct{}                // a signal to serve: more lanes may be needed
 	answerTimes     map[*pack.Lane]*atomic.Int64 // nanoseconds that lanes waited for answers; owned by run
 
 	life     sync.Mutex // guards the following
@@ -56,7 +57,8 @@ func newEndpoint(label, identity string, s *settings, lanes int, table *series.T
 		account:  account{metrics: m.endpoint(label), log: log},
 		packer:   pack.New(table, s.packing, lanes, log),
 		retiring: make(chan struct{}), flushNow: make(chan struct{}), ended: make(chan struct{}),
-		settingsChanged: make(chan struct{}, 1), answerTimes: map[*pack.Lane]*atomic.Int64{},
+		settingsChanged: make(chan struct{}, 1), laneBusy: make(chan struct{}, 1),
+		answerTimes: map[*pack.Lane]*atomic.Int64{},
 	}
 	e.desired.Store(int64(lanes))
 	e.settings.Store(s)
@@ -89,11 +91,16 @@ func (e *endpoint) reconfigure(s *settings) {
 	e.receiver.Replace(s.delivery)
 	e.packer.Replace(s.packing)
 	e.packer.Wake(-1)
+	signal(e.settingsChanged)
+	old.delivery.Client.Close()
+}
+
+// signal sends to a channel of one signal, which may be there already.
+func signal(to chan<- struct{}) {
 	select {
-	case e.settingsChanged <- struct{}{}:
+	case to <- struct{}{}:
 	default:
 	}
-	old.delivery.Client.Close()
 }
 
 // logName logs that an endpoint has another name: metrics and logs keep the old one.
@@ -170,7 +177,13 @@ func (e *endpoint) send(ctx context.Context, l *pack.Lane, waited *atomic.Int64,
 		case <-ctx.Done():
 		}
 	}
-	e.receiver.NewSender(l, func(f deliver.Fate) { e.account.fate(f, waited) }).Run(ctx, stopping)
+	watch := busyWatch{since: time.Now()}
+	e.receiver.NewSender(l, func(f deliver.Fate) {
+		e.account.fate(f, waited)
+		if f.Done > 0 && watch.tooBusy(time.Now(), time.Duration(waited.Load())) {
+			signal(e.laneBusy)
+		}
+	}).Run(ctx, stopping)
 }
 
 func (e *endpoint) sendMetadata(ctx context.Context) {
@@ -193,7 +206,8 @@ func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 	tick := time.NewTicker(growthCheck)
 	defer tick.Stop()
 	var g growth
-	var mode byTarget
+	is, limits := e.load()
+	e.wantedLanes(&g, is, limits) // the first check
 	for {
 		select {
 		case <-ctx.Done():
@@ -203,10 +217,14 @@ func (e *endpoint) serve(ctx context.Context, start func([]*pack.Lane)) {
 		case <-e.settingsChanged:
 			s := e.settings.Load()
 			start(e.packer.Resize(max(s.lanes(), min(len(e.packer.Lanes()), s.maxLanes()))))
+		case <-e.laneBusy:
+			if is, limits := e.load(); is.pending > limits.backlog {
+				start(e.packer.Resize(e.wantedLanes(&g, is, limits)))
+			}
 		case <-tick.C:
 			e.packer.Sweep(time.Now())
 			is, limits := e.load()
-			e.packByTarget(mode.next(is, limits.backlog))
+			e.packer.LimitScrapes(is.rejects) // finding the bad samples in a merged request takes many requests
 			start(e.packer.Resize(e.wantedLanes(&g, is, limits)))
 		}
 	}
@@ -281,23 +299,11 @@ func (e *endpoint) wantedLanes(g *growth, is load, r laneLimits) int {
 	return want
 }
 
-// packByTarget turns packing by target on or off. A long delay packs by target in any case.
-func (e *endpoint) packByTarget(on bool) {
-	switch changed := e.packer.PackByTarget(on); {
-	case !changed:
-	case on:
-		e.log.Info("remote write requests hold scrapes of one target while the receiver is behind")
-	default:
-		e.log.Info("remote write requests hold samples of many targets again")
-	}
-}
-
 // status returns the state of the endpoint. Regular calls tell it how fast the queue grows.
 func (e *endpoint) status() EndpointStatus {
 	q, r := e.queue.Stats(), e.receiver.Status()
 	out := EndpointStatus{
 		Name: e.label, URL: e.settings.Load().redactedURL(), Lanes: len(e.packer.Lanes()),
-		ByTarget:       e.packer.ByTarget(),
 		PendingSamples: q.Samples, HeldSamples: q.HeldSamples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,
 		Protocol: r.Protocol.String(), Unreachable: r.Unreachable, Rejected: r.Rejected,
 		LastError: r.LastError, LastErrorTime: r.LastErrorTime, LastSuccess: r.LastSuccess,

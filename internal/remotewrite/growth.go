@@ -7,8 +7,9 @@ import (
 
 const (
 	growthCheck   = 15 * time.Second
-	tooBusy       = 0.8  // a lane that waits for answers for this share of the time is too busy
-	catchUpFactor = 1.25 // more lanes than needed to keep up: the backlog has to shrink
+	busyCheck     = 5 * time.Second // a lane that was too busy for so long asks for a check at once
+	tooBusy       = 0.8             // a lane that waits for answers for this share of the time is too busy
+	catchUpFactor = 2               // times the lanes needed to keep up: the backlog shrinks, and lanes are not equal
 
 	noBacklogChecks = 20 // consecutive checks without a backlog before lanes are removed: five minutes
 	// share of the time for which the busiest lane should wait for answers after lanes are removed
@@ -24,6 +25,7 @@ type growth struct {
 	at    time.Time
 	load
 	desired   int     // number of lanes that the load needs, whatever the limits are
+	draining  int     // samples that were queued when lanes were added, and are delivered before the new ones begin
 	noBacklog int     // consecutive checks without a backlog
 	peak      float64 // largest share of the time that a lane was busy during these checks
 }
@@ -42,10 +44,12 @@ type load struct {
 type laneLimits struct{ min, max, backlog int }
 
 // next returns the number of lanes that the endpoint should have. It asks for all that are needed at once, because
-// lanes that are added later have to wait until the present ones are empty.
+// lanes that are added later have to wait until the present ones are empty. Meanwhile it adds no further ones.
 func (g *growth) next(now time.Time, lanes int, r laneLimits, is load) int {
 	before := *g
 	g.lanes, g.at, g.load = lanes, now, is
+	taken := is.delivered - before.delivered
+	g.draining = max(0, g.draining-taken)
 	if before.lanes != lanes { // the first check with this number
 		g.desired, g.noBacklog, g.peak = lanes, 0, 0
 		return lanes
@@ -53,8 +57,8 @@ func (g *growth) next(now time.Time, lanes int, r laneLimits, is load) int {
 	busiest, average := is.busy(before.waited, now.Sub(before.at))
 	if is.pending > r.backlog || is.down {
 		g.desired, g.noBacklog, g.peak = lanes, 0, 0
-		more, taken := is.pending-before.pending, is.delivered-before.delivered
-		if is.pending <= r.backlog || more <= 0 || busiest < tooBusy {
+		more := is.pending - before.pending
+		if is.pending <= r.backlog || more <= 0 || busiest < tooBusy || g.draining > 0 {
 			return lanes
 		}
 		g.desired = 2 * lanes
@@ -62,6 +66,7 @@ func (g *growth) next(now time.Time, lanes int, r laneLimits, is load) int {
 			share := float64(more+taken) / float64(taken) // of appended to delivered samples
 			g.desired = max(g.desired, int(min(maxDesiredLanes, math.Ceil(catchUpFactor*share*float64(lanes)))))
 		}
+		g.draining = is.pending
 		return min(g.desired, max(lanes, r.max))
 	}
 	g.noBacklog++
@@ -92,4 +97,21 @@ func (l load) busy(before []time.Duration, elapsed time.Duration) (busiest, aver
 		average += share / float64(len(l.waited))
 	}
 	return busiest, average
+}
+
+// busyWatch notices that a lane waits for answers nearly all the time.
+type busyWatch struct {
+	since  time.Time
+	waited time.Duration // by then
+}
+
+// tooBusy reports whether the lane was too busy for busyCheck or longer. waited is how long it waited since its start.
+func (w *busyWatch) tooBusy(now time.Time, waited time.Duration) bool {
+	passed := now.Sub(w.since)
+	if passed < busyCheck {
+		return false
+	}
+	share := (waited - w.waited).Seconds() / passed.Seconds()
+	w.since, w.waited = now, waited
+	return share >= tooBusy
 }

@@ -37,7 +37,7 @@ func (q *writingQueue) Append(lane int, r queue.Record) (queue.Loss, error) {
 func TestOthersWriteToTheTableWhileALargeBatchIsAppended(t *testing.T) {
 	w, _, _ := benchWriters(t, labels.EmptyLabels())
 	e := (*w.endpoints.Load())[0]
-	b := wiretest.DistinctSeries(w.table, labels.FromStrings("instance", "large"), 10_000)
+	b := wiretest.DistinctSeries(w.table, labels.FromStrings("instance", "large"), 60_000)
 	ids := b.Series[:1]
 	q := &writingQueue{write: func() { w.table.Retain(slices.Values(ids)) }}
 	e.use(q)
@@ -45,6 +45,6 @@ func TestOthersWriteToTheTableWhileALargeBatchIsAppended(t *testing.T) {
 		t.Fatal(err)
 	}
 	if q.during < 1 {
-		t.Errorf("%d writers had a turn before the last of 10,000 rows, want some", q.during)
+		t.Errorf("%d writers had a turn before the last of 60,000 rows, want some", q.during)
 	}
 }

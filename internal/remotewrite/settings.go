@@ -27,7 +27,7 @@ func newSettings(cfg Config, ec EndpointConfig) *settings {
 	return &settings{
 		EndpointConfig: ec, externalLabels: cfg.ExternalLabels, flushDeadline: cfg.FlushDeadline,
 		ephemeral: cfg.Ephemeral,
-		packing:   pack.NewSettings(ec.RemoteWriteConfig, cfg.ExternalLabels, ec.Streams),
+		packing:   pack.NewSettings(ec.RemoteWriteConfig, cfg.ExternalLabels),
 	}
 }
 
@@ -79,7 +79,7 @@ func (s *settings) sameCredentials(o *settings) bool {
 // equal reports whether s and o say the same, secrets included. In doubt it returns false; then the endpoint only
 // loses its idle connections.
 func (s *settings) equal(o *settings) bool {
-	if s.Negotiate != o.Negotiate || s.Streams != o.Streams || s.SeriesPerSend != o.SeriesPerSend ||
+	if s.Negotiate != o.Negotiate || s.SeriesPerSend != o.SeriesPerSend ||
 		s.flushDeadline != o.flushDeadline ||
 		!labels.Equal(s.externalLabels, o.externalLabels) {
 		return false

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
+	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // Rejection is one or more samples that an endpoint refused for good.
@@ -15,7 +16,6 @@ type EndpointStatus struct {
 	URL            string // without user info and query
 	Protocol       string // "2.0" or "1.0"
 	Lanes          int
-	ByTarget       bool // each request has samples of one target: stream mode (package pack)
 	PendingSamples int
 	HeldSamples    int // of PendingSamples: they wait for later scrapes
 	PendingBytes   int64
@@ -30,4 +30,12 @@ type EndpointStatus struct {
 	// until the limit is reached, at the pace of the last minutes; 0: the queue does not grow
 	FullIn   time.Duration
 	Rejected []Rejection // what was refused for good lately, newest first
+}
+
+// rejectionTime is the time since the last rejection after which a 1.0 receiver is expected to take whole requests.
+const rejectionTime = 10 * time.Minute
+
+// rejectsAs10 reports whether the receiver speaks remote write 1.0 and rejected samples lately.
+func (s *EndpointStatus) rejectsAs10(now time.Time) bool {
+	return s.Protocol == wire.V1.String() && len(s.Rejected) > 0 && now.Sub(s.Rejected[0].Last) < rejectionTime
 }

@@ -18,7 +18,6 @@ func TestASeriesOfTwoTargetsStaysInOrderAcrossRestarts(t *testing.T) {
 		ec := endpointConfig("a")
 		ec.QueueConfig.BatchSendDeadline = model.Duration(20 * time.Second)
 		ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = 1, 1
-		ec.Streams = true
 		dir := t.TempDir()
 		process := func(act func(scrape func(pod int, shared bool)), down bool) *receiver {
 			store := openStore(t, dir)

@@ -97,7 +97,7 @@ type meshCase struct {
 	protocol wire.Protocol
 	scrapes  int  // a request
 	rules    bool // that change labels
-	switches bool // to packing by target and back, with a slow receiver
+	slow     bool // the receiver takes 7 s for an answer, and groups are limited to one scrape of a target at times
 }
 
 func runMesh(t *testing.T, c meshCase) (run meshRun) {
@@ -106,7 +106,6 @@ func runMesh(t *testing.T, c meshCase) (run meshRun) {
 		ec := explicit(endpointConfig("n"), c.protocol)
 		if c.scrapes > 1 {
 			ec.QueueConfig.BatchSendDeadline = model.Duration(time.Duration(c.scrapes) * interval)
-			ec.Streams = true
 		}
 		if c.rules {
 			ec.WriteRelabelConfigs = []*relabel.Config{{
@@ -116,7 +115,7 @@ func runMesh(t *testing.T, c meshCase) (run meshRun) {
 			}}
 		}
 		w := newWorld(t, ec)
-		if w.cfg.FlushDeadline = time.Hour; c.switches {
+		if w.cfg.FlushDeadline = time.Hour; c.slow {
 			w.receivers["n"].delay = 7 * time.Second
 		}
 		w.apply()
@@ -124,8 +123,8 @@ func runMesh(t *testing.T, c meshCase) (run meshRun) {
 		m := newMesh(w, c.seed, interval)
 		chance := rand.New(rand.NewPCG(c.seed, 8))
 		for range 30 {
-			if c.switches && chance.IntN(3) == 0 {
-				(*w.writers.endpoints.Load())[0].packer.PackByTarget(chance.IntN(2) == 0)
+			if c.slow && chance.IntN(3) == 0 {
+				(*w.writers.endpoints.Load())[0].packer.LimitScrapes(chance.IntN(2) == 0)
 			}
 			m.scrapeAll()
 			time.Sleep(interval)
@@ -179,7 +178,6 @@ func TestASeriesThatGetsTimestampsOfItsOwnStaysInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ec := explicit(endpointConfig("n"), wire.V2)
 		ec.QueueConfig.BatchSendDeadline = model.Duration(30 * time.Second)
-		ec.Streams = true
 		w := newWorld(t, ec)
 		w.run()
 		var pods []target
@@ -210,7 +208,6 @@ func TestASeriesThatGetsTimestampsOfItsOwnStaysInOrder(t *testing.T) {
 func newDelayedWorld(t *testing.T, delay time.Duration) *world {
 	ec := endpointConfig("n")
 	ec.QueueConfig.BatchSendDeadline = model.Duration(delay)
-	ec.Streams = true
 	w := newWorld(t, ec)
 	w.run()
 	return w
@@ -267,8 +264,8 @@ func TestSmallPagesShareRequests(t *testing.T) {
 		if want := rounds * len(pods) * 5; r.total() != want {
 			t.Errorf("%d samples arrived, want %d", r.total(), want)
 		}
-		if most := (rounds + 1) * minLanes; r.requests > most {
-			t.Errorf("%d requests, want at most one for each lane and second: %d", r.requests, most)
+		if most := rounds + 1; r.requests > most {
+			t.Errorf("%d requests, want at most one for each round: %d", r.requests, most)
 		}
 	})
 }
@@ -316,7 +313,7 @@ func TestWhatIsSentAtOnce(t *testing.T) {
 		{"a reload", func(w *world, pod target) {
 			rw := *w.cfg.Endpoints[0].RemoteWriteConfig
 			rw.QueueConfig.MaxShards = 7
-			w.cfg.Endpoints = []EndpointConfig{{RemoteWriteConfig: &rw, Negotiate: true, Streams: true}}
+			w.cfg.Endpoints = []EndpointConfig{{RemoteWriteConfig: &rw, Negotiate: true}}
 			w.apply()
 		}},
 	} {

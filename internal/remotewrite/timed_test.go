@@ -22,7 +22,6 @@ func TestSeriesThatGetATimestampArriveInOrder(t *testing.T) {
 			ec := explicit(endpointConfig("n"), wire.V2)
 			if n > 1 {
 				ec.QueueConfig.BatchSendDeadline = model.Duration(time.Duration(n) * interval)
-				ec.Streams = true
 			}
 			w := newWorld(t, ec)
 			w.run()

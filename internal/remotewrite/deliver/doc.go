@@ -2,7 +2,7 @@
 // does not know series or what the queue looks like. The way of a request:
 //
 //  1. Sender.Run asks its Lane for the next group of requests, and merges them to messages: each series once, with all
-//     its samples in order (sender.go). A group of one request is a message as it is.
+//     its samples in order, and several targets together (sender.go). A large fragment is a message as it is.
 //  2. isolator.deliver sends it whole, or in parts if some of its series were refused lately (isolate.go,
 //     badseries.go).
 //  3. requester.send makes a POST, and another one after each answer that asks for that (attempt.go, backoff.go). The

@@ -25,9 +25,21 @@ type Lane interface {
 type Sender struct {
 	lane Lane
 	isolator
-	messages []wire.Message // of the group
-	layouts  []wire.Layout  // of messages
+	messages           []wire.Message // of the group
+	layouts            []wire.Layout  // of messages
+	columns, fragments post           // next ones, of several streams
 }
+
+// post is messages of several streams that are merged into one request. Columns are merged with columns, since that
+// costs a fraction of what it costs with fragments.
+type post struct {
+	messages []wire.Message
+	samples  int
+}
+
+// ownPost is the number of samples of a stream from which on its fragments have a request of their own: a POST costs
+// less than to merge so many.
+const ownPost = 1000
 
 // NewSender returns a sender that reports each Fate once, from the goroutine of Run.
 func (r *Receiver) NewSender(lane Lane, report func(Fate)) *Sender {
@@ -80,28 +92,46 @@ func (s *Sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.D
 // maxMergedBytes is about the largest plain text of a message that is made of several requests.
 const maxMergedBytes = 8 << 20
 
-// deliverGroup sends the requests of a group until all their samples are settled. Several requests are merged, so that
-// the receiver reads the labels of a series once for all its samples, and divided by max_samples_per_send, as is the
-// request of a large scrape. It returns false if ctx ended before.
+// deliverGroup sends the requests of a group until all their samples are settled. Requests of a stream are merged, so
+// that the receiver reads the labels of a series once for all its samples. Streams share a request as far as
+// max_samples_per_send allows; a stream with more samples is divided. It returns false if ctx ended before.
 func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	defer s.forget()
 	s.read(group)
 	cfg, _ := s.receiver.current()
 	most := wire.Limits{Samples: cfg.samplesPerSend(mostScrapes(group)), Bytes: maxMergedBytes}
-	var shared []wire.Message
 	for from := 0; from < len(group); {
-		to, samples := from, 0
+		to, samples, next := from, 0, &s.columns
 		for ; to < len(group) && group[to].Stream == group[from].Stream; to++ {
-			samples += group[to].Samples
+			if samples += group[to].Samples; s.messages[to].Layout == nil {
+				next = &s.fragments
+			}
 		}
-		if own := s.messages[from:to]; 2*samples < most.Samples {
-			shared = append(shared, own...) // small pages share a POST
-		} else if !s.deliverTogether(ctx, own, most, group[from].Stream == 0) {
-			return false
+		own := s.messages[from:to]
+		if next == &s.fragments && (samples >= ownPost || 2*samples >= most.Samples) {
+			if !s.deliverTogether(ctx, own, most, group[from].Stream == 0) {
+				return false
+			}
+		} else {
+			if next.samples+samples > most.Samples && !s.deliverNext(ctx, next, most) {
+				return false
+			}
+			next.messages, next.samples = append(next.messages, own...), next.samples+samples
 		}
 		from = to
 	}
-	return s.deliverTogether(ctx, shared, most, false)
+	return s.deliverNext(ctx, &s.columns, most) && s.deliverNext(ctx, &s.fragments, most)
+}
+
+// deliverNext sends what was collected in p. It returns false if ctx ended before.
+func (s *Sender) deliverNext(ctx context.Context, p *post, most wire.Limits) bool {
+	defer p.reset()
+	return s.deliverTogether(ctx, p.messages, most, false)
+}
+
+func (p *post) reset() {
+	clear(p.messages)
+	p.messages, p.samples = p.messages[:0], 0
 }
 
 // read makes messages of a group.
@@ -124,6 +154,8 @@ func (s *Sender) read(group []queue.Request) {
 func (s *Sender) forget() {
 	clear(s.messages)
 	clear(s.layouts)
+	s.columns.reset()
+	s.fragments.reset()
 }
 
 // mostScrapes returns the largest number of requests of one stream in a group.

@@ -12,15 +12,14 @@ import (
 type Settings struct {
 	*promconfig.RemoteWriteConfig
 	Negotiate bool // protobuf_message is not configured: 2.0 is tried first, then 1.0
-	// SeriesPerSend is the number of series of a request that holds several scrapes of a target; 0:
-	// max_samples_per_send counts all samples.
+	// SeriesPerSend is the number of series of a request; 0: max_samples_per_send counts all samples.
 	SeriesPerSend int
 	Client        Client
 }
 
 // samplesPerSend returns the limit of a message that holds a number of scrapes of a target.
 func (s *Settings) samplesPerSend(scrapes int) int {
-	if s.SeriesPerSend > 0 && scrapes > 1 {
+	if s.SeriesPerSend > 0 {
 		return s.SeriesPerSend * scrapes
 	}
 	return s.QueueConfig.MaxSamplesPerSend

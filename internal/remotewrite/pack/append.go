@@ -8,7 +8,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Append packs a batch into the open requests of the lanes. It keeps nothing of the batch.
+// Append packs a batch into requests. It keeps nothing of the batch.
 //
 // A series is bound if it has all labels of its target. It goes through the lane of its target, and one timestamp is
 // remembered for all bound series of the target. Any other series is unbound, because two targets may have it: it
@@ -89,7 +89,7 @@ func (p *Packer) appendBoundRows(
 	tally *Tally,
 ) {
 	t := l.history.target(hash)
-	added, split := false, false
+	added := false
 	src := source{view: v, target: b.Target}
 	cursor := openRows(v, b)
 	l.beginBatch(s, b, hash)
@@ -132,25 +132,19 @@ func (p *Packer) appendBoundRows(
 			route := own
 			if v.Whole(r.Parts.Stem) {
 				route = hash
-				split = r.ownTime && t.setTimed(v, r.id, b.Time, own) || split
+				if r.ownTime {
+					t.setTimed(v, r.id, b.Time, own)
+				}
 			}
 			unbound.rows = append(unbound.rows, unboundRow{row: r, hash: own, route: route})
 		case !t.accepts(v, r.id, b.Time):
 			tally.NotNewer++
 		default:
-			if !added && t.request == l.open.number {
-				l.finish(tally) // no request holds two samples of a series
-			}
 			added = l.add(s, src, &r, tally) || added
 		}
 	}
-	number := l.open.number
-	if split {
-		l.finish(tally) // it may have the series that is timed from now on, as a bound one
-	} else {
-		l.endBatch(s, tally)
-	}
-	t.batch(b.Time, added, number)
+	l.finish(tally)
+	t.batch(b.Time, added)
 }
 
 // appendUnbound appends each row through the lane of its route.
@@ -184,9 +178,9 @@ type unboundAppend struct {
 	done     int // rows, to give up the table's lock now and then
 }
 
-// run appends the rows in order. In stream mode, a series goes through the stream of the target that had it first, its
-// home, because its samples must stay in order whichever target has them. Nearly always that is the present target;
-// the rows with another home come afterwards, home by home.
+// run appends the rows in order. A series goes through the stream of the target that had it first, its home, because
+// its samples must stay in order whichever target has them. Nearly always that is the present target; the rows with
+// another home come afterwards, home by home.
 func (a *unboundAppend) run(order []int32, hash uint64) {
 	l := a.lane
 	l.history.sweep(a.now)
@@ -195,13 +189,13 @@ func (a *unboundAppend) run(order []int32, hash uint64) {
 	var away []int32 // rows whose home is another target
 	for _, i := range order {
 		h := a.historyOf(i, own)
-		if l.outlet.streams(a.settings) && h.home != own {
+		if h.home != own {
 			away = append(away, i)
 			continue
 		}
 		a.add(i, h)
 	}
-	l.endBatch(a.settings, a.tally)
+	l.finish(a.tally)
 	if len(away) == 0 {
 		return
 	}
@@ -210,7 +204,7 @@ func (a *unboundAppend) run(order []int32, hash uint64) {
 	})
 	for len(away) > 0 {
 		home := a.historyOf(away[0], own).home
-		l.to = destination{home, l.history.holds.more(home, a.settings.delay, a.now)}
+		l.to = destination{home, l.dueOfMore(a.settings, a.batch, home, a.now)}
 		for ; len(away) > 0; away = away[1:] {
 			h := a.historyOf(away[0], own)
 			if h.home != home {
@@ -218,7 +212,7 @@ func (a *unboundAppend) run(order []int32, hash uint64) {
 			}
 			a.add(away[0], h)
 		}
-		l.endBatch(a.settings, a.tally)
+		l.finish(a.tally)
 	}
 }
 
@@ -237,10 +231,10 @@ func (a *unboundAppend) add(i int32, h *unboundHistory) {
 		a.tally.NotNewer++
 		return
 	}
-	if h.request == uint32(l.open.number) {
-		l.finish(a.tally)
+	if h.request == uint32(l.number) {
+		l.finish(a.tally) // no request holds two samples of a series
 	}
 	if l.add(a.settings, source{view: a.view, target: a.batch.Target, text: r.text}, &r.row, a.tally) {
-		h.newest, h.request = r.Time, uint32(l.open.number)
+		h.newest, h.request = r.Time, uint32(l.number)
 	}
 }

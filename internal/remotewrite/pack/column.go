@@ -9,7 +9,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Columns. In stream mode, a scrape with the same rows as the scrape of its target before, in the same order, is a
+// Columns. A scrape with the same rows as the scrape of its target before, in the same order, is a
 // column: the values of these rows, about two bytes each. The labels and the metadata of the rows are its layout, which
 // the queue stores once for many columns. Three scrapes with the same rows, then one with a series more:
 //
@@ -45,7 +45,7 @@ func (l *Lane) appendColumn(
 	s *Settings, v series.View, b *series.Batch, hash uint64, ruled []ruledRow, tally *Tally,
 ) bool {
 	t := l.history.target(hash)
-	if !l.outlet.streams(s) || s.rulesChangeLabels || s.ConvertNHCBToClassic || !onlyValues(b) || !t.inOrder(b.Time) {
+	if s.rulesChangeLabels || s.ConvertNHCBToClassic || !onlyValues(b) || !t.inOrder(b.Time) {
 		t.rows = pageRows{}
 		return false
 	}
@@ -70,9 +70,9 @@ func (l *Lane) appendColumn(
 		Samples: len(l.column.values), Oldest: b.Time, Newest: b.Time,
 		First: true, Stream: uint64(l.to.stream), Due: l.to.due, Layout: t.rows.layout,
 	}, tally)
-	t.batch(b.Time, true, l.open.number)
-	l.open.number++
-	l.notify()
+	t.batch(b.Time, true)
+	l.number++
+	l.wakeFor(l.to.due)
 	if l.column.inRow++; l.column.inRow == keptWriter {
 		l.writer = wire.FragmentWriter{}
 	}

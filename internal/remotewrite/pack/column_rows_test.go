@@ -15,7 +15,7 @@ import (
 
 // TestOtherRowsWithoutMetadataAreNoColumn: a rule drops the first series of a page, and the others have no metadata.
 func TestOtherRowsWithoutMetadataAreNoColumn(t *testing.T) {
-	p := newStreamPacking(t, streamSettings(func(rw *promconfig.RemoteWriteConfig) {
+	p := newPackingBy(t, streamSettings(func(rw *promconfig.RemoteWriteConfig) {
 		rw.WriteRelabelConfigs = []*relabel.Config{{SourceLabels: model.LabelNames{"__name__"}, Separator: ";",
 			Regex: relabel.MustNewRegexp("dropped"), Action: relabel.Drop, NameValidationScheme: model.UTF8Validation}}
 	}))

@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
-	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
@@ -28,15 +27,7 @@ func streamSettings(change ...func(*promconfig.RemoteWriteConfig)) *Settings {
 	for _, c := range change {
 		c(&rw)
 	}
-	return NewSettings(&rw, labels.FromStrings("cluster", "a"), true)
-}
-
-// newStreamPacking is a packing in stream mode, with six scrapes a request.
-func newStreamPacking(t *testing.T, s *Settings) *packing {
-	table := series.NewTable()
-	p := &packing{t: t, table: table, packer: New(table, s, 1, zap.NewNop())}
-	p.packer.Use(queue.NewMemory(queue.DefaultConfig(), 1))
-	return p
+	return NewSettings(&rw, labels.FromStrings("cluster", "a"))
 }
 
 // take appends a batch, and returns the kinds of the requests that it became, and their samples by series.
@@ -52,15 +43,12 @@ func (p *packing) take(b *series.Batch) (kinds []string, samples map[string][]fl
 				break
 			}
 			for _, r := range group {
-				kind, m := "fragment", wire.Message{Samples: r.Samples, Oldest: r.Oldest, Newest: r.Newest}
-				for _, rec := range r.Records {
-					m.Fragments = append(m.Fragments, rec.Data)
-					if rec.Layout != nil {
-						kind, m.Layout = "column", &wire.Layout{Head: rec.Layout.Data, Tail: rec.Layout.Shared}
-					}
+				kind := "fragment"
+				if r.Records[0].Layout != nil {
+					kind = "column"
 				}
 				kinds = append(kinds, kind)
-				p.read(m, samples)
+				p.read(r, samples)
 			}
 			l.Ack(group)
 		}
@@ -74,14 +62,10 @@ func (p *packing) takeBare(b *series.Batch) (kinds []string, samples map[string]
 	return p.take(b)
 }
 
-// read adds the samples of a message, by the name of their series.
-func (p *packing) read(m wire.Message, to map[string][]float64) {
+// read adds the samples of a request, by the name of their series.
+func (p *packing) read(r queue.Request, to map[string][]float64) {
 	p.t.Helper()
-	merged, err := (*wire.Pool)(nil).Merge([]wire.Message{m}, wire.Limits{})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for _, m := range merged {
+	for _, m := range p.messages(r) {
 		req := decode(p.t, m)
 		for _, ts := range req.Timeseries {
 			var builder labels.ScratchBuilder
@@ -118,7 +102,7 @@ func (p *packing) wantKinds(what string, b *series.Batch, want ...string) {
 }
 
 func TestAScrapeWithTheRowsOfTheOneBeforeIsAColumn(t *testing.T) {
-	p := newStreamPacking(t, streamSettings())
+	p := newPackingBy(t, streamSettings())
 	pod := p.target("pod", 5)
 	at := int64(0)
 	next := func() *series.Batch {
@@ -162,7 +146,7 @@ func TestAScrapeWithTheRowsOfTheOneBeforeIsAColumn(t *testing.T) {
 }
 
 func TestOtherMetadataIsAnotherLayout(t *testing.T) {
-	p := newStreamPacking(t, streamSettings())
+	p := newPackingBy(t, streamSettings())
 	pod := p.target("pod", 3)
 	for n := range int64(2) {
 		p.take(p.scrape(pod, 1000*(n+1)))
@@ -199,7 +183,7 @@ func TestRowsThatAreNoColumns(t *testing.T) {
 		{"an unbound series", none, true, "fragment", 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := newStreamPacking(t, streamSettings(c.with))
+			p := newPackingBy(t, streamSettings(c.with))
 			pod := p.target("pod", 3)
 			if c.unbound {
 				public := labels.FromStrings("__name__", "unbound", "instance", "pod")
@@ -221,7 +205,7 @@ func TestRowsThatAreNoColumns(t *testing.T) {
 
 // TestALateScrapeIsNoColumn: its samples are compared series by series.
 func TestALateScrapeIsNoColumn(t *testing.T) {
-	p := newStreamPacking(t, streamSettings())
+	p := newPackingBy(t, streamSettings())
 	pod := p.target("pod", 3)
 	for n := int64(1); n <= 3; n++ {
 		p.take(p.scrape(pod, n*1000))
@@ -236,7 +220,7 @@ func TestALateScrapeIsNoColumn(t *testing.T) {
 
 // TestLayoutsAreForgotten: of a target that is gone, nothing as large as a scrape is kept.
 func TestLayoutsAreForgotten(t *testing.T) {
-	p := newStreamPacking(t, streamSettings())
+	p := newPackingBy(t, streamSettings())
 	l := p.packer.Lanes()[0]
 	for i := range 3 {
 		pod := p.target("pod", 3)

@@ -8,22 +8,20 @@
 //     (appendUnbound, unbound.go). So does, in the lane of its target, a series with timestamps of its own.
 //  4. history drops a sample that is not newer than the last one of its series (history.go). classics turns a native
 //     histogram with custom buckets into classic series, if so configured (classic.go).
-//  5. Lane.add encodes the row into the open request, Lane.flush appends what the batch added to the queue (lane.go).
-//     In stream mode the batch is a request of its own, which later scrapes of the target are merged with (hold.go). A
-//     long batch_send_deadline turns the mode on, and so does a receiver that is unreachable or behind. Then a batch
-//     with the rows of the one before is a column: its values only, by a way of its own without 3 to 5 (column.go).
+//  5. Lane.add encodes the row into a request of the target's stream, which Lane.finish appends to the queue
+//     (lane.go). hold.go says until when it waits there for other scrapes. A batch with the rows of the one before is a
+//     column: its values only, by a way of its own without 3 to 5 (column.go).
 //  6. The sender of the lane calls Lane.Next and Lane.Ack.
 //
 // Append returns a Tally: what became of the samples of the batch.
 //
 // Invariants:
 //
-//   - Samples of one series go through one lane and, in stream mode, one stream, in order. When the number of lanes
-//     (resize.go) or the mode changes (Packer.PackByTarget), everything that is queued is delivered before what is
-//     appended from then on. Each lane takes over what others remembered.
-//   - The mode is the same during one append.
+//   - Samples of one series go through one lane and one stream, in order. When the number of lanes changes (resize.go),
+//     everything that is queued is delivered before what is appended from then on. Each lane takes over what others
+//     remembered.
 //   - No request holds two samples of one series.
-//   - Between two batches a lane has no fragment: everything it encoded is in the queue.
+//   - Between two batches a lane has no request: everything it encoded is in the queue.
 //
 // Lock order, outermost first: ruledTarget.mu, Packer.shape, Lane.mu, then the queue's or the table's. The table's lock
 // is given up every 1,024 rows (View.Pause). rules.mu is held alone.

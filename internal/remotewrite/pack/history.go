@@ -29,9 +29,8 @@ type history struct {
 }
 
 type targetHistory struct {
-	newest  int64
-	request uint64 // number of the request that has it
-	used    time.Time
+	newest int64
+	used   time.Time
 	// timed are the series that came with timestamps of their own, by id and generation. They stay unbound, so that a
 	// staleness marker without a timestamp is compared with their own last timestamps. Usually nil.
 	timed map[uint64]timedSeries
@@ -89,8 +88,8 @@ func (t *targetHistory) accepts(v series.View, id series.ID, at int64) bool {
 	return true
 }
 
-// batch notes that a batch is packed. request is the number of the request that has its last sample.
-func (t *targetHistory) batch(at int64, added bool, request uint64) {
+// batch notes that a batch is packed.
+func (t *targetHistory) batch(at int64, added bool) {
 	if at <= t.newest {
 		t.disorder = t.newest
 		if t.perSeries == nil {
@@ -98,7 +97,7 @@ func (t *targetHistory) batch(at int64, added bool, request uint64) {
 		}
 	}
 	if added {
-		t.newest, t.request = max(t.newest, at), request
+		t.newest = max(t.newest, at)
 	}
 	t.prune(at)
 }
@@ -179,18 +178,15 @@ type timedSeries struct {
 	hash uint64 // of its labels
 }
 
-// setTimed notes that a series came with a timestamp of its own, and reports whether that is new.
-func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64, hash uint64) (isNew bool) {
+// setTimed notes that a series came with a timestamp of its own.
+func (t *targetHistory) setTimed(v series.View, id series.ID, batch int64, hash uint64) {
 	if t.timed == nil {
 		t.timed = map[uint64]timedSeries{}
 	}
 	if len(t.timed) >= maxHistory {
 		clear(t.timed)
 	}
-	key := idKey(v, id)
-	_, known := t.timed[key]
-	t.timed[key] = timedSeries{batch, hash}
-	return !known
+	t.timed[idKey(v, id)] = timedSeries{batch, hash}
 }
 
 // unboundHistories are the histories of unbound series, found by the stable hash of their labels.

@@ -7,20 +7,21 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// Stream mode. Each scrape of a target becomes a request of its own, of the target's stream. The sender merges the
-// requests of a stream, so that each series is sent once with several samples. There are two reasons for the mode.
+// Streams. Each scrape of a target becomes a request of its own, of the target's stream. The sender merges requests of
+// a stream, so that each series is sent once with several samples, and requests of several streams, so that a POST is
+// filled.
 //
-// First, batch_send_deadline (the delay) is at least two scrape intervals of some job. Then a request waits in the
-// queue for the next scrapes of the target. A delay of 30 s and an interval of 10 s give three scrapes:
+// A request waits in the queue, for one of two things. If batch_send_deadline (the delay) is at least two scrape
+// intervals, it waits for the next scrapes of the target. A delay of 30 s and an interval of 10 s give three scrapes:
 //
 //	scrape at    0 s   10 s   20 s  | 30 s   40 s   50 s
 //	due at      30 s   30 s   now   | 60 s   60 s   now
 //
-// Second, the receiver is unreachable or behind (Packer.PackByTarget). With a delay that holds one scrape, a request is
-// due at once, or within a second if the page is small. The scrapes that the receiver does not take pile up in the
-// queue, most of them as columns (column.go), and are merged when it takes more.
+// The scrape that makes a stream due, which is each one if the delay holds one, waits for the other targets of its wave
+// (nextCollection). For example, 20 targets are scraped within 50 ms, and are due 200 ms after the first one.
 //
-// Without stream mode a lane has one open request, with samples of all its targets (stream 0).
+// While the receiver is unreachable or behind, scrapes pile up in the queue, most of them as columns (column.go), and
+// leave it with several of a target in a group (maxGroup).
 
 // ScrapesPerRequest returns how many scrapes of a target one request holds: as many intervals as fit into the delay,
 // and at least one. An interval of 0 is not known.
@@ -58,6 +59,9 @@ type hold struct {
 // The first group of a stream has between 1 and n scrapes, by the stream's number. So the targets that a process
 // begins to scrape together are not all sent in the same seconds.
 func (h *holds) scrape(stream uint32, b *series.Batch, n int, delay time.Duration, now time.Time) (due time.Time) {
+	if n <= 1 {
+		return time.Time{}
+	}
 	w := h.of[stream]
 	switch {
 	case w == nil:
@@ -98,53 +102,41 @@ func (h *holds) forget(then time.Time) {
 	maps.DeleteFunc(h.of, func(_ uint32, w *hold) bool { return w.until.Before(then) })
 }
 
-// beginBatch prepares the lane for the rows of a batch. In stream mode they become a request of the target's stream.
+// beginBatch prepares the lane for the rows of a batch, which become a request of the target's stream.
 func (l *Lane) beginBatch(s *Settings, b *series.Batch, targetHash uint64) {
 	l.writer.BeginBatch()
-	l.to = destination{}
-	if !l.outlet.streams(s) {
-		return
-	}
 	n := ScrapesPerRequest(s.delay, b.Interval)
 	if int64(n) > l.mostScrapes.Load() {
 		l.mostScrapes.Store(int64(n))
 	}
 	stream, now := streamOf(targetHash), time.Now()
 	l.to = destination{stream, l.history.holds.scrape(stream, b, n, s.delay, now)}
-	if l.to.due.IsZero() && !b.Urgent && n*b.Len() < s.QueueConfig.MaxSamplesPerSend {
-		l.to.due = nextCollection(now, b.Interval, s.delay)
+	if l.to.due.IsZero() && !b.Urgent {
+		l.to.due = l.nextCollection(b.Interval, s.delay, now)
 	}
 }
 
-// maxCollection is the longest time for which the last scrape of a group waits for groups of other targets, if the
-// group does not fill a POST: small pages share POSTs.
-const maxCollection = time.Second
-
-// nextCollection returns the next of the instants at which all small groups are due; zero: they are due at once, since
-// the interval is not known. The instants are a second apart, or half an interval or the delay if that is less. So the
-// delay holds: a group of one scrape waits for no longer, and one of several is complete an interval earlier.
-func nextCollection(now time.Time, interval, delay time.Duration) time.Time {
-	step := min(maxCollection, interval/2, delay)
-	if step <= 0 {
-		return time.Time{}
+// dueOfMore returns until when samples of a batch may wait in the stream of another target.
+func (l *Lane) dueOfMore(s *Settings, b *series.Batch, stream uint32, now time.Time) time.Time {
+	if ScrapesPerRequest(s.delay, b.Interval) > 1 {
+		return l.history.holds.more(stream, s.delay, now)
 	}
-	return now.Truncate(step).Add(step)
+	return l.nextCollection(b.Interval, s.delay, now)
 }
 
-// leaveStreams forgets what only stream mode needs.
-func (l *Lane) leaveStreams() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.history.holds, l.column = holds{}, columnScratch{}
-	for _, t := range l.history.targets {
-		t.rows = pageRows{}
-	}
-}
+// collectionTime is how long the first scrape of a wave that makes its stream due waits for the others. A wave takes
+// some 50 ms. It is half an interval or the delay if that is less, so the delay holds: a group of one scrape waits for
+// no longer, and one of several is complete an interval earlier.
+const collectionTime = 200 * time.Millisecond
 
-// endBatch appends what is left of the batch to the queue.
-func (l *Lane) endBatch(s *Settings, t *Tally) {
-	l.flush(t)
-	if l.outlet.streams(s) {
-		l.seal()
+// nextCollection returns when a stream is due whose scrapes are complete: together with those of its wave.
+func (l *Lane) nextCollection(interval, delay time.Duration, now time.Time) time.Time {
+	wait := min(collectionTime, delay)
+	if interval > 0 {
+		wait = min(wait, interval/2)
 	}
+	if due := now.Add(wait); !l.collection.After(now) || due.Before(l.collection) {
+		l.collection = due
+	}
+	return l.collection
 }

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -65,7 +66,7 @@ func TestFirstGroupsOfALaneDiffer(t *testing.T) {
 	table := series.NewTable()
 	rw := promconfig.DefaultRemoteWriteConfig
 	for _, lanes := range []int{2, 3, 4} {
-		p := New(table, NewSettings(&rw, labels.EmptyLabels(), true), lanes, zap.NewNop())
+		p := New(table, NewSettings(&rw, labels.EmptyLabels()), lanes, zap.NewNop())
 		for _, n := range []int{2, 3, 4} {
 			sizes := map[*Lane]map[int]int{}
 			for i := range 400 {
@@ -92,32 +93,108 @@ func TestFirstGroupsOfALaneDiffer(t *testing.T) {
 
 // TestAGroupHasAllScrapesOfATargetWithUnboundSeries: each scrape of such a target is two requests of its stream.
 func TestAGroupHasAllScrapesOfATargetWithUnboundSeries(t *testing.T) {
-	const scrapes = 8
-	table := series.NewTable()
-	rw := promconfig.DefaultRemoteWriteConfig
-	rw.QueueConfig.BatchSendDeadline = model.Duration(scrapes * 10 * time.Second)
-	rw.QueueConfig.MaxSamplesPerSend = scrapes // a group fills a POST, and waits for no other target
-	p := &packing{t: t, table: table, packer: New(table, NewSettings(&rw, labels.EmptyLabels(), true), 1, zap.NewNop())}
-	p.packer.Use(queue.NewMemory(queue.DefaultConfig(), 1))
-	pod := p.target("pod-1", 3)
-	pod.ids = append(pod.ids, table.Add(pod.id, labels.FromStrings("__name__", "unbound"), series.Meta{}))
-	l := p.packer.Lanes()[0]
-	samples := 0
-	for n := int64(1); n <= 2*scrapes; n++ {
-		b := p.scrape(pod, n*10_000)
-		b.Interval = 10 * time.Second
-		p.append(b)
-		group, state, _ := l.Next(false)
-		if state != queue.Ready {
-			continue
+	synctest.Test(t, func(t *testing.T) {
+		const scrapes = 8
+		rw := promconfig.DefaultRemoteWriteConfig
+		rw.QueueConfig.BatchSendDeadline = model.Duration(scrapes * 10 * time.Second)
+		p := newPackingBy(t, NewSettings(&rw, labels.EmptyLabels()))
+		pod := p.target("pod-1", 3)
+		pod.ids = append(pod.ids, p.table.Add(pod.id, labels.FromStrings("__name__", "unbound"), series.Meta{}))
+		l := p.packer.Lanes()[0]
+		samples := 0
+		for n := int64(1); n <= 2*scrapes; n++ {
+			b := p.scrape(pod, n*10_000)
+			b.Interval = 10 * time.Second
+			p.append(b)
+			time.Sleep(10 * time.Second)
+			group, state, _ := l.Next(false)
+			if state != queue.Ready {
+				continue
+			}
+			samples = 0
+			for _, r := range group {
+				samples += r.Samples
+			}
+			l.Ack(group)
 		}
-		samples = 0
-		for _, r := range group {
-			samples += r.Samples
+		if want := scrapes * len(pod.ids); samples != want {
+			t.Errorf("the last group has %d samples, want %d: %d scrapes", samples, want, scrapes)
 		}
-		l.Ack(group)
+	})
+}
+
+// TestAWaveIsDueTogether: the targets of a wave wait for each other, and the sender is woken once for them. The delay
+// holds.
+func TestAWaveIsDueTogether(t *testing.T) {
+	for _, c := range []struct{ interval, delay, wait time.Duration }{
+		{10 * time.Second, 5 * time.Second, collectionTime},
+		{10 * time.Second, 100 * time.Millisecond, 100 * time.Millisecond},
+		{300 * time.Millisecond, 400 * time.Millisecond, 150 * time.Millisecond},
+		{0, 5 * time.Second, collectionTime}, // not known
+		{time.Minute, 0, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			rw := promconfig.DefaultRemoteWriteConfig
+			rw.QueueConfig.BatchSendDeadline = model.Duration(c.delay)
+			p := newPackingBy(t, NewSettings(&rw, labels.EmptyLabels()))
+			l := p.packer.Lanes()[0]
+			scrape := func(name string, urgent bool) (woken bool) {
+				b := p.scrape(p.target(name, 3), time.Now().UnixMilli())
+				b.Interval, b.Urgent = c.interval, urgent
+				p.append(b)
+				select {
+				case <-l.Wake():
+					return true
+				default:
+					return false
+				}
+			}
+			if !scrape("pod-1", false) {
+				t.Error("the sender is not woken for the first scrape")
+			}
+			_, state, wait := l.Next(false)
+			if wait != c.wait || (state == queue.Ready) != (c.wait == 0) {
+				t.Errorf("%+v: state %v, wait %v", c, state, wait)
+			}
+			if c.wait == 0 {
+				return
+			}
+			time.Sleep(c.wait / 2)
+			if scrape("pod-2", false) || scrape("pod-3", false) {
+				t.Error("the sender is woken for a scrape that is due when it wakes")
+			}
+			time.Sleep(c.wait / 2)
+			if group, _, _ := l.Next(false); len(group) != 3 {
+				t.Errorf("a group of %d scrapes, want the three of the wave", len(group))
+			} else {
+				l.Ack(group)
+			}
+			if !scrape("pod-1", false) || !scrape("pod-2", true) {
+				t.Error("the sender is not woken for the next wave, or for an urgent scrape in it")
+			}
+			if group, state, _ := l.Next(false); state != queue.Ready || len(group) != 1 {
+				t.Errorf("state %v, %d scrapes, want the urgent one", state, len(group))
+			}
+		})
 	}
-	if want := scrapes * len(pod.ids); samples != want {
-		t.Errorf("the last group has %d samples, want %d: %d scrapes", samples, want, scrapes)
+}
+
+// TestGroupsAreLimited: as many scrapes of a target as the delay allows, where the receiver wants that; else up to
+// eight.
+func TestGroupsAreLimited(t *testing.T) {
+	for limit, want := range map[bool]int{false: 8, true: 2} {
+		rw := promconfig.DefaultRemoteWriteConfig
+		rw.QueueConfig.BatchSendDeadline = model.Duration(20 * time.Second)
+		p := newPackingBy(t, NewSettings(&rw, labels.EmptyLabels()))
+		p.packer.LimitScrapes(limit)
+		pod := p.target("pod", 3)
+		for n := range int64(10) {
+			b := p.scrape(pod, n)
+			b.Interval = 10 * time.Second
+			p.append(b)
+		}
+		if group, _, _ := p.packer.Lanes()[0].Next(true); len(group) != want {
+			t.Errorf("limited %v: a group of %d scrapes, want %d", limit, len(group), want)
+		}
 	}
 }

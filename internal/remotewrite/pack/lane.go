@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,17 +24,14 @@ type Queue interface {
 
 // outlet is where all lanes of a packer put their requests.
 type outlet struct {
-	queue    Queue
-	settings atomic.Pointer[Settings] // in force
-	newest   atomic.Int64
-	byTarget atomic.Bool // stream mode, whatever the settings say; changed under Packer.shape
+	queue        Queue
+	settings     atomic.Pointer[Settings] // in force
+	newest       atomic.Int64
+	limitScrapes atomic.Bool // see Packer.LimitScrapes
 
 	// Buffers hold the bytes of records on their way from a lane through the queue to the sender, and back.
 	Buffers wire.Buffers
 }
-
-// streams reports whether stream mode is on under s (hold.go). It stays so while Packer.shape is held.
-func (o *outlet) streams(s *Settings) bool { return s.streams || o.byTarget.Load() }
 
 // Tally is what became of the samples of a batch.
 type Tally struct {
@@ -52,64 +50,57 @@ type Tally struct {
 // maxRequestBytes bounds a request before compression.
 const maxRequestBytes = 8 << 20
 
-// Lane is one stream of requests to an endpoint: samples are delivered in the order in which they are appended. A
-// lane fills the open request; sealed requests are in the queue, until its sender takes them with Next and Ack.
+// Lane is one way to an endpoint: samples of a series are delivered in the order in which they are appended. Each batch
+// becomes one or more requests in the queue. They are there until the sender of the lane takes them with Next and Ack.
 type Lane struct {
 	outlet *outlet
 	index  int
-	wake   chan struct{} // wakes the sender after a request was begun or sealed
+	began  time.Time
+	wake   chan struct{} // wakes the sender
 	gone   atomic.Bool   // the lane was removed: its sender ends
 	ended  chan struct{} // closed when its sender has ended
 
-	mostScrapes atomic.Int64 // of a target in one request, so far
+	mostScrapes atomic.Int64 // of a target in one request, as the delay allows, so far
+	alarm       atomic.Int64 // when the sender wakes by itself, nanoseconds after began; noAlarm: not at all
 
 	// before is the channel ended of the removed lane that had this index before; nil if there was none. The queue
 	// knows a reader by its index, so there must be one at a time.
 	before <-chan struct{}
 
-	mu       sync.Mutex // guards the following
-	writer   wire.FragmentWriter
-	fragment queue.Record // the fragment that writer holds, without its bytes
-	open     openRequest
-	to       destination // of the next request
-	history  history
-	classics classics
-	column   columnScratch
-	pairs    []series.Pair // scratch
+	mu         sync.Mutex // guards the following
+	writer     wire.FragmentWriter
+	request    queue.Record // that the writer holds, without its bytes; none if it has no samples
+	number     uint64       // of the request, from 1
+	to         destination  // of the next request
+	collection time.Time    // see nextCollection
+	history    history
+	classics   classics
+	column     columnScratch
+	pairs      []series.Pair // scratch
 }
 
-// destination is the stream of a request, and until when it may wait there. The zero value is stream 0, which does not
-// wait.
+// destination is the stream of a request, and until when it may wait there. Zero: it does not wait.
 type destination struct {
 	stream uint32
 	due    time.Time
 }
 
-// openRequest is the request that still grows. None is open if it has no samples.
-type openRequest struct {
-	number   uint64    // of the request in its lane, from 1
-	settings *Settings // all samples of a request are packed under the same settings
-	samples  int
-	bytes    int // of the fragments in the queue, before compression
-	since    time.Time
-	record   bool // the queue has a record of it
-}
-
 func newLane(o *outlet, index int) *Lane {
-	return &Lane{outlet: o, index: index, wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		open: openRequest{number: 1}}
+	l := &Lane{outlet: o, index: index, began: time.Now(), wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		number: 1}
+	l.alarm.Store(noAlarm)
+	return l
 }
 
-// add puts one row into the open request. The caller holds mu, has looked at the history, and flushes after its batch.
+// add puts one row into the request. The caller holds mu, has looked at the history, and calls finish after its batch.
 // False: the row was dropped, and counted.
 func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
-	if l.full(s) || l.open.settings != s {
+	q := &l.request
+	if q.Samples > 0 && l.writer.Size() >= maxRequestBytes {
 		l.finish(t)
 	}
-	if l.open.samples == 0 {
-		l.open.settings = s
+	if q.Samples == 0 {
 		l.beginWriter(len(s.added) > 0 || s.SendExemplars || s.ConvertNHCBToClassic)
-		l.fragment = queue.Record{First: true, Stream: uint64(l.to.stream), Due: l.to.due}
 	}
 	with := wire.Options{Exemplars: s.SendExemplars, Metadata: s.MetadataConfig.Send, External: s.added}
 	var exemplars int
@@ -125,39 +116,26 @@ func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
 		return false
 	}
 	t.Exemplars += exemplars
-	if l.open.samples == 0 {
-		l.open.since = time.Now()
-		l.notify()
+	if q.Samples == 0 {
+		*q = queue.Record{First: true, Stream: uint64(l.to.stream), Due: l.to.due, Oldest: r.Time, Newest: r.Time}
 	}
-	f := &l.fragment
-	if f.Samples == 0 {
-		f.Oldest, f.Newest = r.Time, r.Time
-	}
-	f.Samples++
-	f.Oldest, f.Newest = min(f.Oldest, r.Time), max(f.Newest, r.Time)
-	l.open.samples++
+	q.Samples++
+	q.Oldest, q.Newest = min(q.Oldest, r.Time), max(q.Newest, r.Time)
 	return true
 }
 
-// full reports whether the open request takes no more samples. In stream mode max_samples_per_send is a matter of the
-// sender, which divides what it merges.
-func (l *Lane) full(s *Settings) bool {
-	return !l.outlet.streams(s) && l.open.samples >= s.QueueConfig.MaxSamplesPerSend ||
-		l.open.bytes+l.writer.Size() >= maxRequestBytes
-}
-
-// flush appends the fragment to the queue. Symbols without a series wait for the next fragment.
-func (l *Lane) flush(t *Tally) {
-	if l.fragment.Samples == 0 {
+// finish appends the request to the queue, if there is one.
+func (l *Lane) finish(t *Tally) {
+	if l.request.Samples == 0 {
 		return
 	}
-	r := l.fragment
-	l.open.bytes += l.writer.Size()
+	r := l.request
 	r.Data = l.writer.Cut(&l.outlet.Buffers)
-	l.fragment = queue.Record{}
-	l.open.record = true
-	if !l.append(r, t) {
-		l.seal() // later fragments would refer to symbols that are not there
+	l.request = queue.Record{}
+	l.number++
+	if l.append(r, t) {
+		l.outlet.queue.Seal(l.index)
+		l.wakeFor(r.Due)
 	}
 }
 
@@ -178,58 +156,59 @@ func (l *Lane) append(r queue.Record, t *Tally) bool {
 	return true
 }
 
-// finish flushes and seals, while a batch is appended.
-func (l *Lane) finish(t *Tally) {
-	l.flush(t)
-	l.seal()
-}
-
-// seal ends the open request, if there is one, and wakes the sender. There is no fragment: between two batches there
-// never is. The caller holds mu.
-func (l *Lane) seal() {
-	if l.open.samples == 0 {
-		return
-	}
-	if l.open.record {
-		l.outlet.queue.Seal(l.index)
-	}
-	l.open = openRequest{number: l.open.number + 1}
-	l.notify()
-}
-
 // drainCheck is how often a sender that is to stop asks whether the queue is empty. The sender of the last request
 // wakes the others, but a queue also loses requests, to its limit or to damage, and then wakes no sender.
 const drainCheck = time.Second
 
-// maxGroup limits what is merged at once: 8 requests of a target to catch up, more if the delay holds more. Samples and
-// bytes bound the memory of the merge: 2 MiB are about 150,000 samples, which take 12 MiB while they are merged.
-var maxGroup = queue.Limit{Requests: 8, Samples: 20_000, Bytes: 2 << 20}
+// maxGroup limits what is taken at once: 8 requests of a target to catch up, more if the delay holds more. Samples and
+// bytes bound the memory of the merge, and what comes twice after a kill. 21,000 samples are two POSTs of several
+// targets, by the defaults; with a lower max_samples_per_send a group is two POSTs, too.
+var maxGroup = queue.Limit{Requests: 8, Samples: 21_000, Bytes: 2 << 20}
 
-// Next seals the open request if it is due, or at any age where closing. It returns the oldest requests that are due
-// and may be merged, if there are any (Ready), and the same ones until Ack. Later: the caller asks again after Wake, or
-// after wait if that is not 0. Empty: there will be no more, since the lane was removed or, where closing, nothing is
-// queued in any lane. Requests of other lanes count, since this one may have to take them over.
+// limit returns the limit of the next group.
+func (l *Lane) limit() queue.Limit {
+	most, scrapes := maxGroup, int(max(1, l.mostScrapes.Load()))
+	most.Samples = min(most.Samples, 2*l.outlet.settings.Load().QueueConfig.MaxSamplesPerSend)
+	if l.outlet.limitScrapes.Load() {
+		most.Requests = scrapes
+	} else {
+		most.Requests = max(most.Requests, 2*scrapes) // a scrape with bound and unbound series is two requests
+	}
+	return most
+}
+
+// Next returns the oldest requests that are due and may be merged, if there are any (Ready), and the same ones until
+// Ack. Where closing, all are due. Later: the caller asks again after Wake, or after wait if that is not 0. Empty:
+// there will be no more, since the lane was removed or, where closing, nothing is queued in any lane. Requests of other
+// lanes count, since this one may have to take them over.
 func (l *Lane) Next(closing bool) (group []queue.Request, state queue.State, wait time.Duration) {
-	wait = l.sealDue(closing)
 	if closing {
 		l.outlet.queue.Flush(l.index)
 	}
-	most := maxGroup
-	// A scrape of a target that has both bound and unbound series is two requests.
-	most.Requests = max(most.Requests, 2*int(l.mostScrapes.Load()))
-	group, state, due := l.outlet.queue.Next(l.index, most)
-	if state == queue.Ready {
-		return group, state, 0
-	}
+	l.alarm.Store(noAlarm) // what is appended after the queue has looked wakes the sender
+	group, state, wait = l.outlet.queue.Next(l.index, l.limit())
 	switch {
+	case state == queue.Ready:
+		return group, state, 0
 	case l.gone.Load() || closing && l.outlet.queue.Stats().Requests == 0:
 		return nil, queue.Empty, 0
 	case closing:
 		return nil, queue.Later, drainCheck
-	case wait == 0 || due > 0 && due < wait:
-		wait = due
+	case wait > 0:
+		l.alarm.Store(int64(time.Since(l.began) + wait))
 	}
 	return nil, queue.Later, wait
+}
+
+// noAlarm is an alarm after everything that may wait.
+const noAlarm = math.MaxInt64
+
+// wakeFor wakes the sender for a request, unless it wakes in time by itself: the requests of a wave are due together.
+func (l *Lane) wakeFor(due time.Time) {
+	const late = time.Millisecond // the sender may wake that much after the due time
+	if due.IsZero() || int64(due.Sub(l.began)+late) < l.alarm.Load() {
+		l.notify()
+	}
 }
 
 // Ack removes the requests that Next gave, and takes their bytes back.
@@ -251,21 +230,6 @@ func (l *Lane) Before() <-chan struct{} { return l.before }
 
 // End is called when the sender of the lane has ended.
 func (l *Lane) End() { close(l.ended) }
-
-// sealDue seals the open request if its time has come, and returns the time until then otherwise; 0: none is open.
-func (l *Lane) sealDue(now bool) (wait time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open.samples == 0 {
-		return 0
-	}
-	deadline := time.Duration(l.outlet.settings.Load().QueueConfig.BatchSendDeadline)
-	if wait = deadline - time.Since(l.open.since); now || wait <= 0 {
-		l.seal()
-		return 0
-	}
-	return wait
-}
 
 func (l *Lane) notify() {
 	select {

@@ -59,55 +59,26 @@ func (p *Packer) Wake(lane int) {
 }
 
 // Replace puts settings into force between two batches. Requests that wait for later scrapes are sent at once. Where
-// series change their lanes or streams, what is queued is delivered before what is appended from now on. PackByTarget
-// stays in force.
+// series change their lanes or streams, what is queued is delivered before what is appended from now on.
 func (p *Packer) Replace(s *Settings) {
 	defer p.rules.clear(p.table, false) // after the unlock: an append locks a target of the rules first
 	p.shape.Lock()
 	defer p.shape.Unlock()
 	old := p.settings.Swap(s)
-	if old.rulesChangeLabels != s.rulesChangeLabels || p.streams(old) != p.streams(s) {
-		p.beginGeneration()
+	if old.rulesChangeLabels != s.rulesChangeLabels {
+		p.queue.Resize(len(p.Lanes()))
 	}
 	p.flush()
 }
 
-// PackByTarget turns stream mode on, whatever the delay is, or leaves it to the delay again. It reports whether that
-// changes the mode. Then what is queued is delivered before what is appended from now on.
-func (p *Packer) PackByTarget(on bool) (changed bool) {
-	p.shape.Lock()
-	defer p.shape.Unlock()
-	s := p.settings.Load()
-	before := p.streams(s)
-	p.byTarget.Store(on)
-	if p.streams(s) == before {
-		return false
-	}
-	p.beginGeneration()
-	if !on {
-		for _, l := range p.Lanes() {
-			l.leaveStreams()
-		}
-	}
-	return true
-}
+// LimitScrapes says whether a group has at most as many scrapes of a target as the delay allows, even if more of them
+// wait.
+func (p *Packer) LimitScrapes(on bool) { p.limitScrapes.Store(on) }
 
-// ByTarget reports whether each request has samples of one target: stream mode is on.
-func (p *Packer) ByTarget() bool { return p.streams(p.settings.Load()) }
-
-// beginGeneration has everything that is queued delivered before what is appended from now on. The caller holds shape
-// for writing.
-func (p *Packer) beginGeneration() {
-	lanes := p.Lanes()
-	sealAll(lanes)
-	p.queue.Resize(len(lanes))
-}
-
-// Flush sends what waits for later scrapes, and the open requests.
+// Flush sends what waits for later scrapes.
 func (p *Packer) Flush() {
 	p.shape.RLock()
 	defer p.shape.RUnlock()
-	sealAll(p.Lanes())
 	p.flush()
 }
 
@@ -120,16 +91,5 @@ func (p *Packer) flush() {
 // Sweep forgets what rules made of series that were not appended for a while.
 func (p *Packer) Sweep(now time.Time) { p.rules.sweep(p.table, now) }
 
-// Close seals every open request and gives back what the packer holds in the table of series.
-func (p *Packer) Close() {
-	sealAll(p.Lanes())
-	p.rules.clear(p.table, true)
-}
-
-func sealAll(lanes []*Lane) {
-	for _, l := range lanes {
-		l.mu.Lock()
-		l.seal()
-		l.mu.Unlock()
-	}
-}
+// Close gives back what the packer holds in the table of series.
+func (p *Packer) Close() { p.rules.clear(p.table, true) }

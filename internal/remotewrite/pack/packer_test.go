@@ -28,9 +28,12 @@ type packing struct {
 func newPacking(t *testing.T) *packing {
 	rw := promconfig.DefaultRemoteWriteConfig
 	rw.QueueConfig.MaxSamplesPerSend = 100_000
+	return newPackingBy(t, NewSettings(&rw, labels.EmptyLabels()))
+}
+
+func newPackingBy(t *testing.T, s *Settings) *packing {
 	table := series.NewTable()
-	p := &packing{t: t, table: table, packer: New(table, NewSettings(&rw, labels.EmptyLabels(), false), 1,
-		zap.NewNop())}
+	p := &packing{t: t, table: table, packer: New(table, s, 1, zap.NewNop())}
 	p.packer.Use(queue.NewMemory(queue.DefaultConfig(), 1))
 	return p
 }
@@ -82,15 +85,32 @@ func (p *packing) drain() (out []writev2.Request) {
 			if state != queue.Ready {
 				break
 			}
-			var m wire.Message
-			for _, rec := range group[0].Records {
-				m.Fragments = append(m.Fragments, rec.Data)
+			for _, r := range group {
+				for _, m := range p.messages(r) {
+					out = append(out, decode(p.t, m))
+				}
 			}
-			out = append(out, decode(p.t, m))
 			l.Ack(group)
 		}
 	}
 	return out
+}
+
+// messages returns what is sent of a request.
+func (p *packing) messages(r queue.Request) []wire.Message {
+	p.t.Helper()
+	m := wire.Message{Samples: r.Samples, Oldest: r.Oldest, Newest: r.Newest}
+	for _, rec := range r.Records {
+		m.Fragments = append(m.Fragments, rec.Data)
+		if rec.Layout != nil {
+			m.Layout = &wire.Layout{Head: rec.Layout.Data, Tail: rec.Layout.Shared}
+		}
+	}
+	merged, err := (*wire.Pool)(nil).Merge([]wire.Message{m}, wire.Limits{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return merged
 }
 
 func decode(t *testing.T, m wire.Message) (req writev2.Request) {

@@ -16,7 +16,6 @@ func (p *Packer) Resize(n int) (fresh []*Lane) {
 		return nil
 	}
 	p.log.Info("remote write lanes", zap.Int("from", len(old)), zap.Int("to", n))
-	sealAll(old)
 	p.queue.Resize(n)
 	lanes := make([]*Lane, n)
 	for i := range lanes {
@@ -62,7 +61,6 @@ func (p *Packer) spread(old []*Lane) {
 	for _, h := range histories {
 		routes := map[uint64]uint64{} // of the series with timestamps of their own, by the hash of their labels
 		for hash, t := range h.targets {
-			t.request = 0 // that request is sealed
 			for _, s := range t.timed {
 				routes[s.hash] = hash
 			}

@@ -17,15 +17,13 @@ type Settings struct {
 
 	rulesChangeLabels bool // write_relabel_configs do more than keep and drop whole series
 
-	delay   time.Duration // how long a sample may wait: batch_send_deadline
-	streams bool          // the delay asks for stream mode (hold.go)
+	delay time.Duration // how long a sample may wait: batch_send_deadline
 }
 
-// NewSettings returns settings for an entry of remote_write and external labels. streams turns stream mode on for good
-// (hold.go).
-func NewSettings(rw *promconfig.RemoteWriteConfig, external labels.Labels, streams bool) *Settings {
-	s := &Settings{RemoteWriteConfig: rw, rulesChangeLabels: canChangeLabels(rw.WriteRelabelConfigs)}
-	s.delay, s.streams = time.Duration(rw.QueueConfig.BatchSendDeadline), streams
+// NewSettings returns settings for an entry of remote_write and external labels.
+func NewSettings(rw *promconfig.RemoteWriteConfig, external labels.Labels) *Settings {
+	s := &Settings{RemoteWriteConfig: rw, rulesChangeLabels: canChangeLabels(rw.WriteRelabelConfigs),
+		delay: time.Duration(rw.QueueConfig.BatchSendDeadline)}
 	external.Range(func(l labels.Label) {
 		if l.Value != "" {
 			s.external = append(s.external, l)
