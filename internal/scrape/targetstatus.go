@@ -71,17 +71,27 @@ type traits struct {
 
 const uptimeName = envoy.Uptime
 
-// notice takes a series that is new on the page. printed are the labels on the page. id is that of the series, and kept
-// is false if rules drop it.
-func (t *traits) notice(printed labels.Labels, id series.ID, kept bool) {
+// evidence is what the labels of a series, as the page prints them, say about the process behind the page.
+type evidence struct {
+	shape    uint64 // hash of the labels
+	sign     envoy.Signs
+	isUptime bool
+}
+
+func evidenceOf(printed labels.Labels) evidence {
 	name := printed.Get(model.MetricNameLabel)
 	sign := envoy.SignOf(name)
 	if sign == envoy.Requests {
 		sign = envoy.SignsOf(name, printed.Get("source_workload"), printed.Get("destination_workload"))
 	}
-	t.signs |= sign
-	t.shape += printed.Hash()
-	if name == uptimeName && kept {
+	return evidence{printed.Hash(), sign, name == uptimeName}
+}
+
+// notice takes a series that is new on the page. kept is false if rules drop it.
+func (t *traits) notice(s evidence, id series.ID, kept bool) {
+	t.signs |= s.sign
+	t.shape += s.shape
+	if s.isUptime && kept {
 		t.uptime, t.hasUptime = id, true
 	}
 }
