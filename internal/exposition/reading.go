@@ -166,7 +166,7 @@ func (r *reading) otherLine(text []byte, eof bool) (n int, end bool, err error) 
 	case isBlank(line): // the page's last
 		taken = true
 	case line[0] == '#':
-		taken = r.knownComment(line)
+		taken = r.knownComment(line) || newline < len(text) && r.envoyTypeLine(line)
 	default:
 		taken, err = r.sampleLine(line)
 	}
