@@ -28,7 +28,7 @@ type learner struct {
 	late    func(id series.ID, at int64) bool // answers Late
 	onLearn func(id series.ID)                // called for each series learned
 	// notice is called for each series that is new on the page.
-	notice func(s evidence, id series.ID, kept bool)
+	notice func(hash uint64, m marks, id series.ID, kept bool)
 
 	lessons *lessons
 	scope   uint64 // see scopeOf; 0: what a line becomes for another target says nothing about this one
@@ -65,7 +65,7 @@ func (l *learner) Recall(text uint64, m series.Meta) (id series.ID, keep, ok boo
 		return 0, false, false
 	}
 	id = known.series.ID
-	l.notice(known.evidence, id, known.kept)
+	l.notice(text, known.marks, id, known.kept)
 	if known.kept {
 		l.onLearn(id)
 	}
@@ -81,10 +81,10 @@ func (l *learner) Learn(text uint64, lset labels.Labels, m series.Meta) (id seri
 		return 0, false, tooManyLabels(lset, n, limit)
 	}
 	final, keep := l.relabel(s, lset)
-	seen := evidenceOf(lset)
+	hash, seen := shapeOf(text, lset), marksOf(lset)
 	if !keep || final.IsEmpty() {
-		l.notice(seen, 0, false)
-		l.teach(text, lset, lesson{evidence: seen})
+		l.notice(hash, seen, 0, false)
+		l.teach(text, lset, lesson{marks: seen})
 		return 0, false, nil
 	}
 	if !final.Has(model.MetricNameLabel) {
@@ -102,9 +102,9 @@ func (l *learner) Learn(text uint64, lset labels.Labels, m series.Meta) (id seri
 			truncate(final.String(), 2*maxQuoted/3))
 	}
 	id = l.table.Add(l.target, final, m)
-	l.notice(seen, id, true)
+	l.notice(hash, seen, id, true)
 	l.onLearn(id)
-	l.teach(text, lset, lesson{evidence: seen, series: l.table.Ref(id), kept: true})
+	l.teach(text, lset, lesson{marks: seen, series: l.table.Ref(id), kept: true})
 	return id, true, nil
 }
 

@@ -23,7 +23,7 @@ import (
 //
 // says that it is series 4711, under the hash of the text before the value and of the scope of the target (scopeOf).
 //
-// Cost: 32 bytes for each lesson and some 7 of index, at most 20 MiB. They are gone as soon as no target learns.
+// Cost: 24 bytes for each lesson and some 7 of index, at most 8 MiB. They are gone as soon as no target learns.
 type lessons struct {
 	mu      sync.Mutex // guards the following
 	recent  lessonSet
@@ -37,12 +37,12 @@ type lessons struct {
 type lesson struct {
 	line   uint64 // hash of its text and of the scope of its target
 	series series.Ref
-	evidence
+	marks
 	kept bool // rules drop a line that is not
 }
 
 const (
-	maxLessons = 1 << 18
+	maxLessons = 1 << 17
 	// lessonsStay is how long lessons are kept after the last one was learned or found.
 	lessonsStay = 5 * time.Second
 )

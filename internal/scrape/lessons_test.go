@@ -54,6 +54,7 @@ func TestLessonsSayWhatLearningSays(t *testing.T) {
 			l, alone := newLoop(e, state, labelled(target)), newLoop(e, state, labelled(target))
 			for i, line := range lines {
 				sharing, single := l.newLearner(), alone.newLearner()
+				single.scope = 0
 				m, text := series.Meta{Type: model.MetricTypeGauge, Help: cfg.JobName}, uint64(i+1)
 				id, keep, recall := sharing.Recall(text, m)
 				if recall {
@@ -61,7 +62,7 @@ func TestLessonsSayWhatLearningSays(t *testing.T) {
 				} else if id, keep, err = sharing.Learn(text, line, m); err != nil {
 					id, keep = 0, false
 				}
-				wantID, wantKeep, wantErr := single.Learn(0, line, m)
+				wantID, wantKeep, wantErr := single.Learn(text, line, m)
 				if id != wantID || keep != wantKeep || (err != nil) != (wantErr != nil) && !recall ||
 					recall && wantErr != nil {
 					t.Fatalf("%v of %v under %v: recalled %v: series %d, kept %v, want %d, %v, %v", line, target,
@@ -127,14 +128,14 @@ func TestALessonEndsWithItsSeries(t *testing.T) {
 func TestLessonsAreBoundedAndExpire(t *testing.T) {
 	ls := lessons{max: 1000}
 	for i := range uint64(5000) {
-		ls.add(lesson{line: i + 1, evidence: evidence{shape: i}})
-		ls.add(lesson{line: i + 1, evidence: evidence{shape: i * 2}})
+		ls.add(lesson{line: i + 1})
+		ls.add(lesson{line: i + 1, kept: i%2 == 0})
 	}
 	if n := ls.recent.n + ls.older.n; n != 2000 {
 		t.Errorf("%d lessons, want 2,000", n)
 	}
 	for i := range uint64(5000) {
-		if found, ok := ls.find(i + 1); ok != (i >= 3000) || ok && found.shape != i*2 {
+		if found, ok := ls.find(i + 1); ok != (i >= 3000) || ok && found.kept != (i%2 == 0) {
 			t.Fatalf("lesson %d: found %v, %+v", i+1, ok, found)
 		}
 	}

@@ -94,7 +94,7 @@ func (o *Once) Run(ctx context.Context) error {
 	l := &onceLearner{once: o, learner: learner{
 		table: table, target: id, labels: t.labels, cfg: &cfg, scratch: &sync.Pool{New: newScratch},
 		exceed: func() {}, late: func(series.ID, int64) bool { return false }, onLearn: func(series.ID) {},
-		notice: func(evidence, series.ID, bool) {},
+		notice: func(uint64, marks, series.ID, bool) {},
 	}}
 	reader := exposition.NewPage(exposition.NewLayouts(table), l, job.pageOptionsOf(t))
 	batch := new(series.Batch)
