@@ -19,7 +19,8 @@ func BenchmarkLearn(b *testing.B) {
 	const replicas, perPage = 10, 2000
 	for _, bench := range []struct{ name, rules string }{
 		{"replicas", "[]"},
-		{"rules", "[{source_labels: [__name__], regex: 'envoy_.*', action: drop}, {regex: reporter, action: labeldrop}]"},
+		{"rules", "[{source_labels: [__name__], regex: 'envoy_.*', action: drop}, " +
+			"{regex: reporter, action: labeldrop}]"},
 		{"alone", "[]"},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
@@ -40,7 +41,8 @@ func BenchmarkLearn(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				table := series.NewTable()
-				e := &env{table: table, layouts: exposition.NewLayouts(table), log: zap.NewNop(), metrics: m, seed: maphash.MakeSeed()}
+				e := &env{table: table, layouts: exposition.NewLayouts(table), log: zap.NewNop(), metrics: m,
+					seed: maphash.MakeSeed()}
 				e.scratch.New = newScratch
 				for i := range replicas {
 					l := newLoop(e, state, fuzzTarget(fmt.Sprintf("10.0.0.%d:15090", i), fmt.Sprintf("pod-%d", i), ""))
@@ -85,8 +87,8 @@ func meshPage(workload string) string {
 	for family := range 50 {
 		fmt.Fprintf(&page, "# TYPE envoy_cluster_upstream_rq_%d counter\n", family)
 		for cluster := range 20 {
-			fmt.Fprintf(&page, "envoy_cluster_upstream_rq_%d{cluster_name=\"outbound|80||%s-%d\"} 1\n", family, workload,
-				cluster)
+			fmt.Fprintf(&page, "envoy_cluster_upstream_rq_%d{cluster_name=\"outbound|80||%s-%d\"} 1\n", family,
+				workload, cluster)
 		}
 	}
 	return page.String()

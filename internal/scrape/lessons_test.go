@@ -16,8 +16,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
-// TestLessonsSayWhatLearningSays asks for each of many lines, one target after another, what the line becomes: a learner
-// that shares lessons with the targets before, and one that shares nothing.
+// TestLessonsSayWhatLearningSays asks for each of many lines, one target after another, what the line becomes: a
+// learner that shares lessons with the targets before, and one that shares nothing.
 func TestLessonsSayWhatLearningSays(t *testing.T) {
 	long := strings.Repeat("v", 20)
 	targets := []labels.Labels{
@@ -83,8 +83,8 @@ func TestLessonsSayWhatLearningSays(t *testing.T) {
 func lessonJobs(t *testing.T) (jobs []*promconfig.ScrapeConfig) {
 	named := `[{source_labels: [x], regex: '(.+)', target_label: '$1', replacement: 'a:1'}]`
 	for _, rules := range append(ruleSets(), named) {
-		for _, more := range []string{"", "  honor_labels: true\n", "  label_limit: 5\n", "  label_value_length_limit: 12\n",
-			"  metric_name_validation_scheme: legacy\n"} {
+		for _, more := range []string{"", "  honor_labels: true\n", "  label_limit: 5\n",
+			"  label_value_length_limit: 12\n", "  metric_name_validation_scheme: legacy\n"} {
 			jobs = append(jobs, job(t, "  metric_relabel_configs: "+rules+"\n"+more))
 		}
 	}

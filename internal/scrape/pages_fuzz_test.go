@@ -175,7 +175,8 @@ type pair struct {
 
 func newPair(t *testing.T, jobs *fuzzJobs, config, reloaded uint32) *pair {
 	table := series.NewTable()
-	e := &env{table: table, layouts: exposition.NewLayouts(table), log: zap.NewNop(), metrics: jobs.metrics, seed: maphash.MakeSeed()}
+	e := &env{table: table, layouts: exposition.NewLayouts(table), log: zap.NewNop(), metrics: jobs.metrics,
+		seed: maphash.MakeSeed()}
 	e.scratch.New = newScratch
 	p := &pair{t: t, jobs: jobs, env: e, now: 1_000_000, config: [2]uint32{config, reloaded}}
 	p.chunk = []int{0, 1, 7, 100}[config>>12%4]
