@@ -21,9 +21,9 @@ type counting struct {
 
 func (*counting) Late(series.ID, int64) bool { return false }
 
-func (c *counting) Learn(l labels.Labels, m series.Meta) (series.ID, bool, error) {
+func (c *counting) Learn(text uint64, l labels.Labels, m series.Meta) (series.ID, bool, error) {
 	c.asked++
-	return c.learner.Learn(l, m)
+	return c.learner.Learn(text, l, m)
 }
 
 // A process that is short of CPU may not learn a page within the time of a scrape. Each scrape must come further than

@@ -109,6 +109,38 @@ func TestValueOfLineNeedsAWholeValue(t *testing.T) {
 	}
 }
 
+// FuzzEnvoyType compares parseEnvoyType with textparse.
+func FuzzEnvoyType(f *testing.F) {
+	taken := []string{"# TYPE a counter", "# TYPE a:b_9 gauge", "# TYPE h histogram"}
+	for _, line := range append(taken, "# TYPE a untyped", "# TYPE a summary", "# TYPE 9 counter", "# TYPE a  counter",
+		"# TYPE  a counter", "#TYPE a counter", "# TYPE a counter ", "# TYPE a counter\x00", "# TYPE a.b counter",
+		"# TYPE \"a\" counter", "# TYPE a", "# TYPE é gauge", "# TYPE a stateset", "# HELP a counter", "# TYPE ", "#") {
+		f.Add([]byte(line))
+	}
+	for _, line := range taken {
+		if _, _, ok := parseEnvoyType([]byte(line)); !ok {
+			f.Errorf("not taken: %q", line)
+		}
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		name, typ, ok := parseEnvoyType(line)
+		if !ok {
+			return
+		}
+		p := textparse.NewPromParser(append(bytes.Clone(line), "\na 1\n"...), nil, false)
+		entry, err := p.Next()
+		if err != nil || entry != textparse.EntryType {
+			t.Fatalf("%q: entry %v, error %v", line, entry, err)
+		}
+		if wantName, wantType := p.Type(); !bytes.Equal(name, wantName) || typ != wantType {
+			t.Fatalf("%q: %q %q, want %q %q", line, name, typ, wantName, wantType)
+		}
+		if entry, err = p.Next(); err != nil || entry != textparse.EntrySeries {
+			t.Fatalf("%q: then entry %v, error %v", line, entry, err)
+		}
+	})
+}
+
 // FuzzValue compares parseValue with textparse: both take the same values.
 func FuzzValue(f *testing.F) {
 	for _, v := range []string{

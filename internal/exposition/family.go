@@ -127,7 +127,7 @@ func (r *reading) familyOf(name string) (_ series.Meta, ok bool) {
 		if !ok {
 			continue
 		}
-		for _, family := range []string{base, base + suffix} {
+		for _, family := range [2]string{base, name} {
 			if maphash.String(r.seed, family)|1 == r.family.hash {
 				m := r.page.texts.byFamily[r.family.hash]
 				m.Type = typ

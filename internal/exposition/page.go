@@ -16,8 +16,12 @@ import (
 type Learner interface {
 	// Learn returns the id of the series made of the labels that the page printed, with a reference that the
 	// page owns; keep is false for a series that relabeling dropped. An error fails the scrape. Learn must not keep
-	// the strings of l and m.
-	Learn(l labels.Labels, m series.Meta) (id series.ID, keep bool, err error)
+	// the strings of l and m. Lines whose hash text is the same, and not 0, have the same labels.
+	Learn(text uint64, l labels.Labels, m series.Meta) (id series.ID, keep bool, err error)
+
+	// Recall does what Learn would do for a line that was learned before, from a page of any target, with this text. It
+	// is ok only if the Learner knows that Learn would return the same without an error.
+	Recall(text uint64, m series.Meta) (id series.ID, keep, ok bool)
 
 	// Late reports whether a sample with a timestamp of its own (Unix milliseconds) is not newer than the last one of
 	// its series. Such a sample is left out and counted, and its series does not count as shown.

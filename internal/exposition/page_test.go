@@ -34,7 +34,9 @@ func newLearner() *learner {
 
 func (*learner) Late(series.ID, int64) bool { return false }
 
-func (l *learner) Learn(lset labels.Labels, m series.Meta) (series.ID, bool, error) {
+func (*learner) Recall(uint64, series.Meta) (series.ID, bool, bool) { return 0, false, false }
+
+func (l *learner) Learn(_ uint64, lset labels.Labels, m series.Meta) (series.ID, bool, error) {
 	if strings.HasPrefix(lset.Get(model.MetricNameLabel), "drop") {
 		return 0, false, nil
 	}

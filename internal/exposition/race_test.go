@@ -69,7 +69,9 @@ func newVisitor(t *testing.T, layouts *Layouts, workload, replica int) *visitor 
 
 func (*visitor) Late(series.ID, int64) bool { return false }
 
-func (v *visitor) Learn(printed labels.Labels, m series.Meta) (series.ID, bool, error) {
+func (*visitor) Recall(uint64, series.Meta) (series.ID, bool, bool) { return 0, false, false }
+
+func (v *visitor) Learn(_ uint64, printed labels.Labels, m series.Meta) (series.ID, bool, error) {
 	return v.layouts.table.Add(v.target, v.final(printed), m), true, nil
 }
 

@@ -166,7 +166,7 @@ func (r *reading) otherLine(text []byte, eof bool) (n int, end bool, err error) 
 	case isBlank(line): // the page's last
 		taken = true
 	case line[0] == '#':
-		taken = r.knownComment(line)
+		taken = r.knownComment(line) || newline < len(text) && r.envoyTypeLine(line)
 	default:
 		taken, err = r.sampleLine(line)
 	}
@@ -198,10 +198,7 @@ func (r *reading) sampleLine(line []byte) (taken bool, err error) {
 		r.knownSample(n, text, v)
 		return true, nil
 	}
-	if lset, ok := r.borrowDraft().envoy.parse(text, r.family.parseType); ok {
-		return true, r.newSample(hash, lset, lengthOf(text), v)
-	}
-	return false, nil
+	return r.newSample(hash, text, v)
 }
 
 // borrowDraft returns the draft of the page, which it gets at the first call.

@@ -19,19 +19,43 @@ var ErrLabelTwice = errors.New("label name is not unique")
 
 var errTooMany = fmt.Errorf("more than %d series in this process", numberMask)
 
-// newSample takes a sample of a line that is not known, without a timestamp of its own.
-func (r *reading) newSample(hash uint64, lset labels.Labels, length uint16, v float64) error {
-	if r.overSampleLimit() {
-		return r.leaveOut(lset, nil)
+// newSample takes a sample of a line that is not known, without a timestamp of its own. If the line is not in Envoy's
+// form, it is for slowLine.
+func (r *reading) newSample(hash uint64, text []byte, v float64) (taken bool, err error) {
+	over := r.overSampleLimit()
+	n, recalled := 0, false
+	if !over {
+		n, recalled, err = r.recall(hash, text)
 	}
-	r.diverge()
-	n, err := r.learn(hash, lset, length, nil)
+	if !recalled {
+		lset, ok := r.borrowDraft().envoy.parse(text, r.family.parseType)
+		switch {
+		case !ok:
+			return false, nil
+		case over:
+			return true, r.leaveOut(lset, nil)
+		}
+		r.diverge()
+		n, err = r.learn(hash, hash, lset, lengthOf(text), nil)
+	}
 	if err != nil || n < 0 {
 		r.counts.Scraped++
-		return err
+		return true, err
 	}
 	r.addSample(n, true, nil, canonical(v))
-	return nil
+	return true, nil
+}
+
+// recall is learn for a line in Envoy's form of which the Learner knows what it becomes, for example because a replica
+// has printed it. Only such lines are learned with the hash of their text.
+func (r *reading) recall(hash uint64, text []byte) (n int, ok bool, err error) {
+	id, keep, ok := r.page.learner.Recall(hash, r.meta(printedName(text)))
+	if !ok {
+		return 0, false, nil
+	}
+	r.diverge()
+	n, err = r.learned(hash, id, keep, lengthOf(text), nil)
+	return n, true, err
 }
 
 // parsedSample takes one sample that textparse found, and learns its line if it is new. It returns the index of the
@@ -58,7 +82,7 @@ func (r *reading) parsedSample(parser textparse.Parser, text []byte, own *int64,
 		if known || over || own != nil && *own > r.maxTime || r.overSampleLimit() {
 			return -1, r.leaveOut(lset, own)
 		}
-		if n, err = r.learn(hash, lset, lengthOf(text), own); err != nil || n < 0 {
+		if n, err = r.learn(hash, 0, lset, lengthOf(text), own); err != nil || n < 0 {
 			r.counts.Scraped++
 			return -1, err
 		}
@@ -72,13 +96,20 @@ func (r *reading) isRefused(ref lineRef, own int64) bool {
 }
 
 // learn asks the Learner what becomes of a series, and returns the number that its line has from now on. It returns -1
-// if the line is not learned: the page has dropped too many, or the sample's own timestamp is out of order.
-func (r *reading) learn(hash uint64, lset labels.Labels, length uint16, own *int64) (n int, err error) {
-	p := r.page
-	id, keep, err := p.learner.Learn(lset, r.meta(lset.Get(model.MetricNameLabel)))
-	switch {
-	case err != nil:
+// if the line is not learned: the page has dropped too many, or the sample's own timestamp is out of order. text is the
+// hash of a line in Envoy's form, else 0.
+func (r *reading) learn(hash, text uint64, lset labels.Labels, length uint16, own *int64) (n int, err error) {
+	id, keep, err := r.page.learner.Learn(text, lset, r.meta(lset.Get(model.MetricNameLabel)))
+	if err != nil {
 		return -1, r.unlessLimited(err, own)
+	}
+	return r.learned(hash, id, keep, length, own)
+}
+
+// learned gives a line a number, as learn.
+func (r *reading) learned(hash uint64, id series.ID, keep bool, length uint16, own *int64) (n int, err error) {
+	p := r.page
+	switch {
 	case !keep && r.tooManyExempt():
 		return -1, nil
 	case !keep:
@@ -156,7 +187,7 @@ func (r *reading) addSample(n int, isNew bool, own *int64, v float64) (index int
 // many samples, or because its histogram has too many buckets. The line stays unknown.
 func (r *reading) leaveOut(lset labels.Labels, own *int64) error {
 	r.counts.Scraped++
-	id, keep, err := r.page.learner.Learn(lset, r.meta(lset.Get(model.MetricNameLabel)))
+	id, keep, err := r.page.learner.Learn(0, lset, r.meta(lset.Get(model.MetricNameLabel)))
 	switch {
 	case err != nil:
 		return r.unlessLimited(err, own)

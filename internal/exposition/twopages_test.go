@@ -66,9 +66,9 @@ type counted struct {
 	learned int
 }
 
-func (c *counted) Learn(l labels.Labels, m series.Meta) (series.ID, bool, error) {
+func (c *counted) Learn(text uint64, l labels.Labels, m series.Meta) (series.ID, bool, error) {
 	c.learned++
-	return c.learner.Learn(l, m)
+	return c.learner.Learn(text, l, m)
 }
 
 // reader reads the pages of one target as a loop does.

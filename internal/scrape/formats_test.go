@@ -3,6 +3,7 @@ package scrape
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -71,7 +72,8 @@ func formatJob(tb testing.TB, m *metrics, yaml string) *jobState {
 func newFormatPair(t *testing.T, m *metrics, job *jobState, contentType string) *pair {
 	cfg := job.cfg
 	table := series.NewTable()
-	e := &env{table: table, layouts: exposition.NewLayouts(table), log: zap.NewNop(), metrics: m}
+	e := &env{table: table, layouts: exposition.NewLayouts(table), log: zap.NewNop(), metrics: m,
+		seed: maphash.MakeSeed()}
 	e.scratch.New = newScratch
 	p := &pair{t: t, env: e, now: 1_700_000_000_000, mimeType: contentType}
 	target := fuzzTarget("a:1", "pod-1", "")

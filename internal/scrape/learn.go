@@ -27,8 +27,11 @@ type learner struct {
 	exceed  func()                            // counts an exceeded label limit
 	late    func(id series.ID, at int64) bool // answers Late
 	onLearn func(id series.ID)                // called for each series learned
-	// notice is called for each series that is new on the page, with the labels on the page.
-	notice func(printed labels.Labels, id series.ID, kept bool)
+	// notice is called for each series that is new on the page.
+	notice func(hash uint64, m marks, id series.ID, kept bool)
+
+	lessons *lessons
+	scope   uint64 // see scopeOf; 0: what a line becomes for another target says nothing about this one
 }
 
 // scratch holds the buffers of one call of Learn.
@@ -43,13 +46,34 @@ func newScratch() any { return &scratch{builder: labels.NewBuilder(labels.EmptyL
 // some relabel actions grows with the square of the number of labels.
 const maxPrintedLabels = 1000
 
-var errNoName = errors.New("missing metric name (__name__ label)")
+var (
+	errNoName    = errors.New("missing metric name (__name__ label)")
+	errInBoth    = errors.New("a label of the page has the name of one of the target's")
+	errLongValue = errors.New("a label of the target is too long")
+)
 
 // Late implements exposition.Learner.
 func (l *learner) Late(id series.ID, at int64) bool { return l.late(id, at) }
 
+// Recall implements exposition.Learner.
+func (l *learner) Recall(text uint64, m series.Meta) (id series.ID, keep, ok bool) {
+	if l.scope == 0 {
+		return 0, false, false
+	}
+	known, ok := l.lessons.find(text ^ l.scope)
+	if !ok || known.kept && !l.table.AddAgain(known.series, m) {
+		return 0, false, false
+	}
+	id = known.series.ID
+	l.notice(text, known.marks, id, known.kept)
+	if known.kept {
+		l.onLearn(id)
+	}
+	return id, known.kept, true
+}
+
 // Learn implements exposition.Learner.
-func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep bool, err error) {
+func (l *learner) Learn(text uint64, lset labels.Labels, m series.Meta) (id series.ID, keep bool, err error) {
 	s := l.scratch.Get().(*scratch)
 	defer l.scratch.Put(s)
 	if n, limit := lset.Len(), max(int(l.cfg.LabelLimit), maxPrintedLabels); l.cfg.LabelLimit > 0 && n > limit {
@@ -57,8 +81,10 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep b
 		return 0, false, tooManyLabels(lset, n, limit)
 	}
 	final, keep := l.relabel(s, lset)
+	hash, seen := shapeOf(text, lset), marksOf(lset)
 	if !keep || final.IsEmpty() {
-		l.notice(lset, 0, false)
+		l.notice(hash, seen, 0, false)
+		l.teach(text, lset, lesson{marks: seen})
 		return 0, false, nil
 	}
 	if !final.Has(model.MetricNameLabel) {
@@ -76,9 +102,29 @@ func (l *learner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep b
 			truncate(final.String(), 2*maxQuoted/3))
 	}
 	id = l.table.Add(l.target, final, m)
-	l.notice(lset, id, true)
+	l.notice(hash, seen, id, true)
 	l.onLearn(id)
+	l.teach(text, lset, lesson{marks: seen, series: l.table.Ref(id), kept: true})
 	return id, true, nil
+}
+
+// teach keeps for other targets what a line became, unless it has a label of the same name as one of the target's.
+func (l *learner) teach(text uint64, printed labels.Labels, what lesson) {
+	if text == 0 || l.scope == 0 || !disjoint(printed, l.labels) {
+		return
+	}
+	what.line = text ^ l.scope
+	l.lessons.add(what)
+}
+
+// disjoint reports whether no label name is in both.
+func disjoint(printed, target labels.Labels) bool {
+	return target.Validate(func(l labels.Label) error {
+		if printed.Has(l.Name) {
+			return errInBoth
+		}
+		return nil
+	}) == nil
 }
 
 // relabel adds the target's labels and applies the rules. The result is owned by s.

@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"context"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,6 +93,8 @@ type env struct {
 	metrics *metrics
 	batches sync.Pool // of *series.Batch
 	scratch sync.Pool // of *scratch
+	lessons lessons
+	seed    maphash.Seed // of the scopes of lessons
 	panics  panics
 	sources atomic.Uint32         // numbers given to loops so far
 	forget  func(series.SourceID) // as Options.Forget; nil: none
@@ -149,7 +152,8 @@ func (l *loop) newLearner() *learner {
 		table: l.env.table, target: l.id, labels: l.target.labels, cfg: l.job.cfg,
 		scratch: &l.env.scratch, onLearn: l.report.noteNew,
 		exceed: l.job.metrics.labelLimit.Inc, notice: l.traits.notice,
-		late: func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
+		late:    func(id series.ID, at int64) bool { return l.ages.late(l.live, id, at) },
+		lessons: &l.env.lessons, scope: scopeOf(l.env.seed, l.job, l.target.labels),
 	}
 }
 
@@ -230,6 +234,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 		l.env.sink.Flush()
 	}
 	l.commit(b, read, shown, err)
+	l.env.lessons.expire(start)
 	if forced == nil {
 		l.noteTurn(r, restarted)
 	}

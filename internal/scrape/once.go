@@ -94,7 +94,7 @@ func (o *Once) Run(ctx context.Context) error {
 	l := &onceLearner{once: o, learner: learner{
 		table: table, target: id, labels: t.labels, cfg: &cfg, scratch: &sync.Pool{New: newScratch},
 		exceed: func() {}, late: func(series.ID, int64) bool { return false }, onLearn: func(series.ID) {},
-		notice: func(labels.Labels, series.ID, bool) {},
+		notice: func(uint64, marks, series.ID, bool) {},
 	}}
 	reader := exposition.NewPage(exposition.NewLayouts(table), l, job.pageOptionsOf(t))
 	batch := new(series.Batch)
@@ -134,8 +134,8 @@ type onceLearner struct {
 }
 
 // Learn implements exposition.Learner.
-func (l *onceLearner) Learn(lset labels.Labels, m series.Meta) (id series.ID, keep bool, err error) {
-	id, keep, err = l.learner.Learn(lset, m)
+func (l *onceLearner) Learn(text uint64, lset labels.Labels, m series.Meta) (id series.ID, keep bool, err error) {
+	id, keep, err = l.learner.Learn(text, lset, m)
 	l.once.Limited = l.once.Limited || err != nil
 	if l.once.Series != nil {
 		l.once.Series(lset, m.Type, keep)

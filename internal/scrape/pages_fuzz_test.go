@@ -3,6 +3,7 @@ package scrape
 import (
 	"bytes"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -174,7 +175,8 @@ type pair struct {
 
 func newPair(t *testing.T, jobs *fuzzJobs, config, reloaded uint32) *pair {
 	table := series.NewTable()
-	e := &env{table: table, layouts: exposition.NewLayouts(table), log: zap.NewNop(), metrics: jobs.metrics}
+	e := &env{table: table, layouts: exposition.NewLayouts(table), log: zap.NewNop(), metrics: jobs.metrics,
+		seed: maphash.MakeSeed()}
 	e.scratch.New = newScratch
 	p := &pair{t: t, jobs: jobs, env: e, now: 1_000_000, config: [2]uint32{config, reloaded}}
 	p.chunk = []int{0, 1, 7, 100}[config>>12%4]
@@ -182,7 +184,7 @@ func newPair(t *testing.T, jobs *fuzzJobs, config, reloaded uint32) *pair {
 	if config>>14%8 == 7 {
 		p.mimeType = "application/openmetrics-text; version=1.0.0"
 	}
-	more := []string{"", "exported_job", "quantile", "zone"}[config>>18%4]
+	more := []string{"", "exported_job", "quantile", "zone", "le"}[config>>18%5]
 	targets := [2]*target{fuzzTarget("a:1", "pod-1", more), fuzzTarget("a:1", "pod-1", more)}
 	if config>>17%2 == 1 {
 		targets[1] = fuzzTarget("b:1", "pod-2", more)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"hash/maphash"
 	"maps"
 	"net/http"
 	"os"
@@ -99,7 +100,7 @@ func (p *pool) targetLimitError() error {
 func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prometheus.Registerer) *Pools {
 	m := newMetrics(reg)
 	e := &env{table: table, layouts: exposition.NewLayouts(table), sink: sink, log: log, metrics: m,
-		forget: opts.Forget}
+		forget: opts.Forget, seed: maphash.MakeSeed()}
 	e.batches.New = func() any { return new(series.Batch) }
 	e.scratch.New = newScratch
 	e.showMemory(reg)

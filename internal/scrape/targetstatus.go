@@ -71,17 +71,34 @@ type traits struct {
 
 const uptimeName = envoy.Uptime
 
-// notice takes a series that is new on the page. printed are the labels on the page. id is that of the series, and kept
-// is false if rules drop it.
-func (t *traits) notice(printed labels.Labels, id series.ID, kept bool) {
+// marks are what the labels of a series, as the page prints them, say about the process behind the page.
+type marks struct {
+	sign     envoy.Signs
+	isUptime bool
+}
+
+func marksOf(printed labels.Labels) marks {
 	name := printed.Get(model.MetricNameLabel)
 	sign := envoy.SignOf(name)
 	if sign == envoy.Requests {
 		sign = envoy.SignsOf(name, printed.Get("source_workload"), printed.Get("destination_workload"))
 	}
-	t.signs |= sign
-	t.shape += printed.Hash()
-	if name == uptimeName && kept {
+	return marks{sign, name == uptimeName}
+}
+
+// shapeOf returns a hash of a series: that of the text of its line, or if that is 0 that of its labels.
+func shapeOf(text uint64, printed labels.Labels) uint64 {
+	if text != 0 {
+		return text
+	}
+	return printed.Hash()
+}
+
+// notice takes a series that is new on the page. hash is the result of shapeOf. kept is false if rules drop it.
+func (t *traits) notice(hash uint64, m marks, id series.ID, kept bool) {
+	t.signs |= m.sign
+	t.shape += hash
+	if m.isUptime && kept {
 		t.uptime, t.hasUptime = id, true
 	}
 }

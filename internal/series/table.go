@@ -97,6 +97,32 @@ func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 	return id
 }
 
+// Ref is an ID with its generation. It says which series was meant without a reference that keeps it.
+type Ref struct {
+	ID  ID
+	gen uint32
+}
+
+// Ref returns the Ref of a series of which the caller holds a reference.
+func (t *Table) Ref(id ID) Ref {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return Ref{id, t.entries.gen(uint32(id))}
+}
+
+// AddAgain is Add for a series that is known by its Ref. It returns false, and does nothing, if the series is gone.
+func (t *Table) AddAgain(r Ref, m Meta) bool {
+	t.lock()
+	defer t.unlock()
+	if t.entries.gen(uint32(r.ID)) != r.gen {
+		return false
+	}
+	e := t.entries.at(uint32(r.ID))
+	e.refs++
+	t.setMeta(e, m)
+	return true
+}
+
 // Intern is Add for labels that no page has, such as the result of a rule. The metadata of the series stays as it is,
 // and Grown does not count it.
 func (t *Table) Intern(target TargetID, final labels.Labels) ID {

@@ -87,7 +87,7 @@ var navigation = []link{
 // render writes a page. If the template fails, it writes an error and no part of the page.
 func (s *Server) render(w http.ResponseWriter, name string, data any) {
 	var b bytes.Buffer
-	if err := s.tmpl.ExecuteTemplate(&b, name, data); err != nil {
+	if err := s.tmpl().ExecuteTemplate(&b, name, data); err != nil {
 		s.log.Error("render a page", zap.String("page", name), zap.Error(err))
 		http.Error(w, "this page could not be rendered; the log says why", http.StatusInternalServerError)
 		return

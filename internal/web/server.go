@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -105,7 +106,7 @@ type Server struct {
 	src  Sources
 	log  *zap.Logger
 	now  func() time.Time
-	tmpl *template.Template
+	tmpl func() *template.Template // parses them at the first page: most instances show none
 	http *http.Server
 
 	previews chan struct{} // holds an element for each person for whom evidence of a pod is being fetched
@@ -115,7 +116,7 @@ type Server struct {
 
 // New returns a server that has not opened its port.
 func New(cfg Config, src Sources, log *zap.Logger) *Server {
-	s := &Server{cfg: cfg, src: src, log: log, now: time.Now, tmpl: parseTemplates(),
+	s := &Server{cfg: cfg, src: src, log: log, now: time.Now, tmpl: sync.OnceValue(parseTemplates),
 		previews: make(chan struct{}, maxPreviews)}
 	s.http = &http.Server{
 		Handler:           s.handler(),
