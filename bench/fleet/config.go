@@ -101,6 +101,18 @@ func (c Config) at(n int) netip.AddrPort {
 		c.Base.Port())
 }
 
+// Beside returns the n-th of several fleets that run at the same time: their addresses differ. The first is c itself.
+func (c Config) Beside(n int) Config {
+	if c.OneAddress {
+		c.Base = netip.AddrPortFrom(c.Base.Addr(), c.Base.Port()+uint16(n*c.Targets))
+		return c
+	}
+	b := c.Base.Addr().As4()
+	b[1] += byte(n * 64) // 16,000 /24 networks, more than a fleet may have
+	c.Base = netip.AddrPortFrom(netip.AddrFrom4(b), c.Base.Port())
+	return c
+}
+
 // Target is a sidecar as service discovery would describe it.
 type Target struct {
 	Address   netip.AddrPort

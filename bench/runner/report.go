@@ -51,10 +51,12 @@ type Row struct {
 	Received       receiver.Stats `json:"received"` // whole life, after the drain
 	Lost           int64          `json:"lost"`     // page samples that were served and never arrived
 	WarmupFailed   uint64         `json:"warmup_failed_scrapes"`
-	WarmupCPU      float64        `json:"warmup_cpu_seconds"`    // from the agent's start to the first window
-	Final          usage          `json:"final"`                 // after the drain; peak: of its whole life
-	FailedScrapes  uint64         `json:"failed_scrapes"`        // after the warm-up
-	FirstRequest   float64        `json:"first_request_seconds"` // after the agent's start
+	WarmupCPU      float64        `json:"warmup_cpu_seconds"` // from the agent's start to the first window
+	Learning       Learning       `json:"learning"`
+	Calls          []Call         `json:"system_calls,omitempty"` // by name, the most frequent first
+	Final          usage          `json:"final"`                  // after the drain; peak: of its whole life
+	FailedScrapes  uint64         `json:"failed_scrapes"`         // after the warm-up
+	FirstRequest   float64        `json:"first_request_seconds"`  // after the agent's start
 	StopSeconds    float64        `json:"stop_seconds"`
 	DistinctSeries int            `json:"distinct_series"`
 	Remarks        []string       `json:"remarks,omitempty"`

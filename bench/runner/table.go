@@ -23,6 +23,8 @@ func figures() []figure {
 		{"CPU-s/M samples", cpuPerMillion, digits(3), keyCPU},
 		{"cores", m(func(w Window) float64 { return w.CPUCores }), digits(3), ""},
 		{"warm-up CPU s", func(r Row) float64 { return r.WarmupCPU }, digits(1), "warmup_cpu_seconds"},
+		{"learn CPU s", func(r Row) float64 { return r.Learning.LearnCPU() }, digits(2), "learn_cpu_seconds"},
+		{"learn s", func(r Row) float64 { return r.Learning.Seconds }, digits(1), ""},
 		{"RSS MiB", residentBytes, mibs, keyRSS},
 		{"anonymous MiB", bytes(func(w Window) int64 { return w.AnonymousMedian }), mibs, "rss_anonymous_bytes"},
 		{"of files MiB", bytes(func(w Window) int64 { return w.FileMedian }), mibs, ""},
@@ -102,6 +104,12 @@ func (r Report) table() [][]string {
 				return digits(2)(high)
 			})
 		}
+	}
+	for _, f := range CountFigures() {
+		add(f.Name+"/scrape", func(row Row) string { return f.Cell(row.Windows) })
+	}
+	for _, name := range callNames(r.Rows) {
+		add(name+" calls/scrape", func(row Row) string { return row.callCell(name) })
 	}
 	return lines
 }
