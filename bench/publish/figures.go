@@ -48,6 +48,11 @@ type Agent struct {
 	Lost           int64   `json:"lost"`
 	FailedScrapes  uint64  `json:"failed_scrapes"`
 	FirstSeconds   float64 `json:"first_request_seconds"`
+	// LearnedCPU is the CPU until each series had arrived once, and LearnCPU what of it scrapes of known pages do not cost.
+	LearnedCPU float64 `json:"until_learned_cpu_seconds,omitempty"`
+	LearnCPU   float64 `json:"learn_cpu_seconds,omitempty"`
+	// Counts are what a scrape costs, by runner.CountFigures, as "23.2 (464/s)"; empty: not counted.
+	Counts []string `json:"counts_per_scrape,omitempty"`
 }
 
 // titles are the agents that documents show, with what they are called there. Others in a report are left out.
@@ -66,6 +71,9 @@ var required = map[string][]string{
 	"S": order,
 	"L": {"envoy-scraper-2.0", "vmagent"},
 	"M": {"envoy-scraper-2.0", "vmagent"},
+	"N": {"envoy-scraper-2.0", "vmagent", "prometheus-2.0"},
+	// Prometheus' agent would need many GB of memory.
+	"XL": {"envoy-scraper-2.0", "vmagent"},
 }
 
 // Read returns the figures kept in a file.
@@ -81,7 +89,7 @@ func Read(file string) (Figures, error) {
 	return f, nil
 }
 
-// FromReport reduces the report of a fleet (S, L or M). It refuses a report whose figures no document should show.
+// FromReport reduces the report of a fleet (S, L, M, N or XL). It refuses a report whose figures no document should show.
 func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 	f := Figures{
 		Commit: commit, Date: r.Date[:min(len(r.Date), len("2026-11-24"))],
@@ -92,7 +100,7 @@ func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 	}
 	need, ok := required[shape]
 	if !ok {
-		return f, fmt.Errorf("fleet %q: documents show S, L and M", shape)
+		return f, fmt.Errorf("fleet %q: documents show S, L, M, N and XL", shape)
 	}
 	var noise float64
 	var errs []error
@@ -159,6 +167,10 @@ func agent(row runner.Row) Agent {
 		WireBytes:    row.Median(func(w runner.Window) float64 { return w.WirePerSample }),
 		Delivered:    row.Median(func(w runner.Window) float64 { return w.DeliveredPerDue }),
 		Lost:         row.Lost, FailedScrapes: row.FailedScrapes, FirstSeconds: row.FirstRequest,
+		LearnedCPU: row.Learning.CPU, LearnCPU: row.Learning.LearnCPU(),
+	}
+	for _, f := range runner.CountFigures() {
+		a.Counts = append(a.Counts, f.Cell(row.Windows))
 	}
 	a.BytesPerSeries = a.RSSMiB * (1 << 20) / float64(max(1, row.Fleet.Targets*row.Fleet.Series))
 	for i, w := range row.Windows {

@@ -56,11 +56,7 @@ func newBed(ctx context.Context, c Config, f fleet.Config, accept receiver.Accep
 // newFleetBed starts a fleet only and waits until it listens. The caller calls stop, whatever happens.
 func newFleetBed(ctx context.Context, c Config, f fleet.Config, dir string) (b *bed, err error) {
 	b = &bed{config: c, fleetConfig: f, dir: dir, kept: float64(f.Series)}
-	limit, err := descriptorLimit()
-	if err == nil {
-		err = enoughDescriptors(f.Targets, limit)
-	}
-	if err != nil {
+	if err := enoughDescriptors(f.Targets); err != nil {
 		return b, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -78,17 +74,6 @@ func newFleetBed(ctx context.Context, c Config, f fleet.Config, dir string) (b *
 	address, err := b.fleet.announced(ctx, fleetReady)
 	b.fleetURL = "http://" + address
 	return b, err
-}
-
-// enoughDescriptors returns an error if a fleet would have more descriptors open than limit: for each target a
-// listener and a connection, and some for its other files.
-func enoughDescriptors(targets int, limit uint64) error {
-	const otherFiles = 200
-	if need := uint64(2*targets + otherFiles); limit < need {
-		return fmt.Errorf("a fleet of %d targets needs %d descriptors, and a process may have %d: run `ulimit -n %d` "+
-			"first (as root, if the hard limit is lower)", targets, need, limit, need)
-	}
-	return nil
 }
 
 // prepare returns the setup of a program that runs in an empty folder of its own and has an address of its own. With

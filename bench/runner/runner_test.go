@@ -166,10 +166,10 @@ func TestOthersAreNotTheBedsOfOneRun(t *testing.T) {
 }
 
 func TestEnoughDescriptors(t *testing.T) {
-	if err := enoughDescriptors(9000, 20_000); err != nil {
+	if err := enoughOf(20_000, 9000); err != nil {
 		t.Error(err)
 	}
-	if err := enoughDescriptors(9000, 18_000); err == nil || !strings.Contains(err.Error(), "ulimit -n 18200") {
+	if err := enoughOf(18_000, 9000); err == nil || !strings.Contains(err.Error(), "ulimit -n 18200") {
 		t.Errorf("error = %v, want the number of descriptors", err)
 	}
 }

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -15,6 +16,13 @@ const flatWithin = 0.25
 // how the CPU of a sample compares.
 func Scale(ctx context.Context, c Config, sizes []int, reference int, progress io.Writer) (Report, error) {
 	report := newReport(c)
+	for _, targets := range append([]int{reference}, sizes...) {
+		f := c.Cases[0].Fleet
+		f.Targets = targets
+		if err := errors.Join(f.Validate(), enoughDescriptors(targets)); err != nil {
+			return report, err // early, not after the smaller sizes
+		}
+	}
 	for _, k := range c.Cases {
 		var compared []sized
 		for _, targets := range sizes {
@@ -22,9 +30,6 @@ func Scale(ctx context.Context, c Config, sizes []int, reference int, progress i
 			pair[0].Fleet.Targets, pair[1].Fleet.Targets = targets, reference
 			pair[0].Name = fmt.Sprintf("%s x%d", k.Name, targets)
 			pair[1].Name = fmt.Sprintf("%s x%d beside x%d", k.Name, reference, targets)
-			if err := pair[0].Fleet.Validate(); err != nil {
-				return report, err
-			}
 			_, _ = fmt.Fprintf(progress, "%s beside %d targets: %s every %v; warm-up %v, then %d windows of %v\n",
 				k.Name, reference, describe(pair[0].Fleet), c.Interval, c.Warmup, c.Windows, c.Window)
 			rows, err := measure(ctx, c, pair, progress)

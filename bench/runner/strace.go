@@ -67,7 +67,10 @@ func (b *bed) trace(ctx context.Context, row *Row) error {
 	return nil
 }
 
-// parseStrace reads the table that strace -c writes, the most frequent call first:
+// allCalls is the name of the sum of all calls.
+const allCalls = "all calls"
+
+// parseStrace reads the table that strace -c writes, the most frequent call first, after the sum of all calls:
 //
 //	% time     seconds  usecs/call     calls    errors syscall
 //	------ ----------- ----------- --------- --------- ----------------
@@ -94,15 +97,23 @@ func parseStrace(text string, scrapes, seconds float64) (calls []Call, err error
 	if len(calls) == 0 {
 		return nil, fmt.Errorf("no calls in %q", text)
 	}
+	all := Call{Name: allCalls}
+	for _, c := range calls {
+		all.PerScrape += c.PerScrape
+		all.PerSecond += c.PerSecond
+		all.FailedPerScrape += c.FailedPerScrape
+	}
+	calls = append(calls, all)
 	slices.SortStableFunc(calls, func(a, b Call) int { return cmp.Compare(b.PerScrape, a.PerScrape) })
 	return calls, nil
 }
 
-// callNames returns the names of all calls of all rows, those of the first row first.
+// callNames returns the names of the calls that some row makes at least once in 100 scrapes, those of the first row
+// first.
 func callNames(rows []Row) (names []string) {
 	for _, row := range rows {
 		for _, c := range row.Calls {
-			if !slices.Contains(names, c.Name) {
+			if c.PerScrape >= 0.01 && !slices.Contains(names, c.Name) {
 				names = append(names, c.Name)
 			}
 		}

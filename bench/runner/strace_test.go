@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,9 +21,9 @@ const straceTable = `% time     seconds  usecs/call     calls    errors syscall
 
 func TestParseStrace(t *testing.T) {
 	calls, err := parseStrace(straceTable, 20, 10)
-	want := []Call{{Name: "write", PerScrape: 15, PerSecond: 30},
+	want := []Call{{Name: allCalls, PerScrape: 20, PerSecond: 40, FailedPerScrape: 2}, {Name: "write", PerScrape: 15, PerSecond: 30},
 		{Name: "read", PerScrape: 5, PerSecond: 10, FailedPerScrape: 2}}
-	if err != nil || len(calls) != 2 || calls[0] != want[0] || calls[1] != want[1] {
+	if err != nil || !slices.Equal(calls, want) {
 		t.Errorf("calls = %+v, %v; want %+v", calls, err, want)
 	}
 	for _, bad := range []string{"", "strace: attach: Operation not permitted\n"} {
@@ -34,14 +35,17 @@ func TestParseStrace(t *testing.T) {
 
 func TestCallsInTheReport(t *testing.T) {
 	ours, peer := measured("ours", 1, 1), measured("peer", 1, 1)
-	ours.Calls, peer.Calls = []Call{{"read", 5, 10, 2}, {"futex", 0.5, 1, 0}}, []Call{{"epoll_pwait", 1, 2, 0}}
+	ours.Calls, peer.Calls = []Call{{"read", 5, 10, 2}, {"gettid", 0.009, 1, 0}}, []Call{{"epoll_pwait", 1, 2, 0}}
 	text := written(t, Report{Rows: []Row{ours, peer}})
 	for _, want := range []string{
-		"| read calls/scrape | 5.00 (10.0/s), 2.00 failed | - |", "| epoll_pwait calls/scrape | - | 1.00 (2.00/s) |",
+		"| strace: read | 5.00 (10.0/s), 2.00 failed | - |", "| strace: epoll_pwait | - | 1.00 (2.00/s) |",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
+	}
+	if strings.Contains(text, "gettid") {
+		t.Errorf("a call that hardly happens is in\n%s", text)
 	}
 }
 

@@ -23,8 +23,11 @@ func figures() []figure {
 		{"CPU-s/M samples", cpuPerMillion, digits(3), keyCPU},
 		{"cores", m(func(w Window) float64 { return w.CPUCores }), digits(3), ""},
 		{"warm-up CPU s", func(r Row) float64 { return r.WarmupCPU }, digits(1), "warmup_cpu_seconds"},
-		{"learn CPU s", func(r Row) float64 { return r.Learning.LearnCPU() }, digits(2), "learn_cpu_seconds"},
-		{"learn s", func(r Row) float64 { return r.Learning.Seconds }, digits(1), ""},
+		{"until learned, s", func(r Row) float64 { return r.Learning.Seconds }, measuredDigits(1), ""},
+		{"until learned, CPU s", func(r Row) float64 { return r.Learning.CPU }, measuredDigits(2),
+			"until_learned_cpu_seconds"},
+		{"  above known pages", func(r Row) float64 { return r.Learning.LearnCPU() }, measuredDigits(2),
+			"learn_cpu_seconds"},
 		{"RSS MiB", residentBytes, mibs, keyRSS},
 		{"anonymous MiB", bytes(func(w Window) int64 { return w.AnonymousMedian }), mibs, "rss_anonymous_bytes"},
 		{"of files MiB", bytes(func(w Window) int64 { return w.FileMedian }), mibs, ""},
@@ -52,6 +55,16 @@ func residentBytes(r Row) float64 {
 
 func digits(n int) func(float64) string {
 	return func(v float64) string { return strconv.FormatFloat(v, 'f', n, 64) }
+}
+
+// measuredDigits is digits, and a dash for 0: not measured.
+func measuredDigits(n int) func(float64) string {
+	return func(v float64) string {
+		if v == 0 {
+			return "-"
+		}
+		return digits(n)(v)
+	}
 }
 
 func mibs(v float64) string { return digits(1)(v / (1 << 20)) }
@@ -109,7 +122,7 @@ func (r Report) table() [][]string {
 		add(f.Name+"/scrape", func(row Row) string { return f.Cell(row.Windows) })
 	}
 	for _, name := range callNames(r.Rows) {
-		add(name+" calls/scrape", func(row Row) string { return row.callCell(name) })
+		add("strace: "+name, func(row Row) string { return row.callCell(name) })
 	}
 	return lines
 }
