@@ -7,7 +7,7 @@
 
 FLEET       ?= S
 DURATION    ?= 5m
-WARMUP      ?= $(if $(filter XL,$(FLEET)),90s,40s)
+WARMUP      ?= $(if $(filter XL,$(FLEET)),120s,40s)
 AGENTS      ?= $(or $(AGENTS_$(FLEET)),$(ALL_AGENTS))
 ALL_AGENTS   = envoy-scraper-2.0,envoy-scraper-1.0,prometheus-2.0,prometheus-1.0,vmagent,vmagent-gogc400
 FAST_AGENTS  = envoy-scraper-2.0,vmagent,prometheus-2.0

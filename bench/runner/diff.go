@@ -31,6 +31,8 @@ type Round struct {
 type Leg struct {
 	Window
 	WarmupCPU float64 `json:"warmup_cpu_seconds"`
+	// Learning is known where both ran at the same time: only then the receiver is new to both.
+	Learning Learning `json:"learning,omitzero"`
 }
 
 // Diff compares the first two cases. If c.Together, both run at the same time, each with a fleet and a receiver of its
@@ -90,7 +92,8 @@ func (r *DiffReport) together(ctx context.Context, c Config, pair []Case, progre
 	base, fresh := r.Rows[0], r.Rows[1]
 	for n := range base.Windows {
 		r.Rounds = append(r.Rounds, Round{
-			Base: Leg{base.Windows[n], base.WarmupCPU}, New: Leg{fresh.Windows[n], fresh.WarmupCPU},
+			Base: Leg{base.Windows[n], base.WarmupCPU, base.Learning},
+			New:  Leg{fresh.Windows[n], fresh.WarmupCPU, fresh.Learning},
 		})
 	}
 	for _, row := range r.Rows {
@@ -153,6 +156,8 @@ func (r DiffReport) table() [][]string {
 		{"CPU ms/scrape", func(l Leg) float64 { return l.CPUPerScrape * 1e3 }, digits(3)},
 		{"page KiB/scrape", func(l Leg) float64 { return l.PagePerScrape / (1 << 10) }, digits(1)},
 		{"warm-up CPU s", func(l Leg) float64 { return l.WarmupCPU }, digits(2)},
+		{"until learned, CPU s", func(l Leg) float64 { return l.Learning.CPU }, measuredDigits(2)},
+		{"  above known pages", func(l Leg) float64 { return l.Learning.LearnCPU() }, measuredDigits(2)},
 		{"RSS MiB", func(l Leg) float64 { return float64(l.RSSMedian) }, mibs},
 		{"anonymous MiB", func(l Leg) float64 { return float64(l.AnonymousMedian) }, mibs},
 		{"wire B/sample", func(l Leg) float64 { return l.WirePerSample }, digits(2)},
