@@ -48,7 +48,8 @@ type Agent struct {
 	Lost           int64   `json:"lost"`
 	FailedScrapes  uint64  `json:"failed_scrapes"`
 	FirstSeconds   float64 `json:"first_request_seconds"`
-	// LearnedCPU is the CPU until each series had arrived once, and LearnCPU what of it scrapes of known pages do not cost.
+	// LearnedCPU is the CPU until each series had arrived once. LearnCPU is less: without what as many scrapes of known
+	// pages cost.
 	LearnedCPU float64 `json:"until_learned_cpu_seconds,omitempty"`
 	LearnCPU   float64 `json:"learn_cpu_seconds,omitempty"`
 	// Counts are what a scrape costs, by runner.CountFigures, as "23.2 (464/s)"; empty: not counted.
@@ -89,7 +90,8 @@ func Read(file string) (Figures, error) {
 	return f, nil
 }
 
-// FromReport reduces the report of a fleet (S, L, M, N or XL). It refuses a report whose figures no document should show.
+// FromReport reduces the report of a fleet (S, L, M, N or XL). It refuses a report whose figures no document should
+// show.
 func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 	f := Figures{
 		Commit: commit, Date: r.Date[:min(len(r.Date), len("2026-11-24"))],

@@ -228,11 +228,12 @@ func TestCountsTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "| read calls | 1.00 (100/s) | 2.00 (200/s) | 3.00 (300/s) | 4.00 (400/s) |\n"
-	if text := f.fullTable(); !strings.Contains(text, want) || !strings.Contains(text, "| for each scrape (per second) |") {
+	text := f.fullTable()
+	if !strings.Contains(text, want) || !strings.Contains(text, "| for each scrape (per second) |") {
 		t.Errorf("no line %q in\n%s", want, text)
 	}
 	f.Agents[1].Counts = nil // figures that were kept before calls were counted
-	if text := f.fullTable(); strings.Contains(text, "for each scrape") {
+	if text = f.fullTable(); strings.Contains(text, "for each scrape") {
 		t.Errorf("a table of calls that were not counted:\n%s", text)
 	}
 }

@@ -27,8 +27,8 @@ func (f Figures) shortTable() string {
 	return b.String()
 }
 
-// fullTable is docs/performance.md's: a figure a row, an agent a column. If calls were counted, a second table has what a
-// scrape costs.
+// fullTable is docs/performance.md's: a figure a row, an agent a column. If calls were counted, a second table has what
+// a scrape costs.
 func (f Figures) fullTable() string {
 	var b strings.Builder
 	line := func(name string, cell func(Agent) string) {

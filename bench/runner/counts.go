@@ -86,7 +86,8 @@ func newCounter(pid int) *counter {
 }
 
 // read returns the process's counts since it began. The kernel forgets the context switches of a thread that ends, so
-// the counter keeps those that it saw last: with one look per second, at most those of a thread's last second are missing.
+// the counter keeps those that it saw last. With one look per second, at most those of a thread's last second are
+// missing.
 func (c *counter) read() (Counts, error) {
 	n, err := c.io()
 	if err != nil {

@@ -36,10 +36,10 @@ type Leg struct {
 }
 
 // Diff compares the first two cases. If c.Together, both run at the same time, each with a fleet and a receiver of its
-// own, so that the machine's speed is the same for both; a round is a window. Otherwise they run in turns, each from its start, with the same
-// fleet and receiver: base, new, new, base, base, … so that neither a machine
-// that slowly gets busier nor the place in a round favours one of them. Each
-// run is a process of its own, since two processes of one build differ too.
+// own, so that the machine's speed is the same for both; a round is a window. Otherwise they run in turns, each from
+// its start, with the same fleet and receiver: base, new, new, base, base, … so that neither a machine that slowly gets
+// busier nor the place in a round favours one of them. Each run is a process of its own, since two processes of one
+// build differ too.
 func Diff(ctx context.Context, c Config, progress io.Writer) (r DiffReport, err error) {
 	pair := c.Cases[:2]
 	r = DiffReport{Report: newReport(c), Fleet: describe(pair[0].Fleet), Keep: pair[0].Job.Keep, Base: pair[0].Name,

@@ -195,7 +195,8 @@ func TestScale(t *testing.T) {
 		}
 	}
 	if !slices.Equal(targets, []int{1, 2, 3, 2}) || len(r.Remarks) != 3 {
-		t.Errorf("targets of the rows %v, remarks = %q; want each size beside 2 targets, and a verdict", targets, r.Remarks)
+		t.Errorf("targets of the rows %v, remarks = %q; want each size beside 2 targets, and a verdict", targets,
+			r.Remarks)
 	}
 	written(t, r)
 }
@@ -208,8 +209,8 @@ func TestFlatness(t *testing.T) {
 	}
 	got := flatness("a", 300, []sized{size(100, 4, 2, 1), size(1000, 2, 1.2, 1)})
 	want := []string{
-		"a: a sample of 100 targets needs 2.000 times the CPU of one of 300 at the same time (windows: 1.000 to 2.000)",
-		"a: a sample of 1000 targets needs 1.000 times the CPU of one of 300 at the same time (windows: 1.000 to 1.200)",
+		"a: CPU of a sample of 100 targets beside one of 300 at the same time: 2.000 (windows: 1.000 to 2.000)",
+		"a: CPU of a sample of 1000 targets beside one of 300 at the same time: 1.000 (windows: 1.000 to 1.200)",
 		"a: flat within 25 % from 300 targets up",
 	}
 	if !slices.Equal(got, want) {

@@ -66,8 +66,8 @@ func TestRunMeasuresAnAgent(t *testing.T) {
 	w := row.Windows[0]
 	if w.PerScrape.ReadCalls == 0 || w.PerScrape.WriteCalls == 0 || w.PerSecond.Waits == 0 ||
 		w.PerScrape.ReadBytes < w.PagePerScrape {
-		t.Errorf("counts per scrape %+v, per second %+v; want calls, waits, and the bytes of pages at least", w.PerScrape,
-			w.PerSecond)
+		t.Errorf("counts per scrape %+v, per second %+v; want calls, waits, and the bytes of pages at least",
+			w.PerScrape, w.PerSecond)
 	}
 	var text, markdown, kept bytes.Buffer
 	if err := errors.Join(report.WriteText(&text), report.WriteMarkdown(&markdown),
@@ -78,7 +78,8 @@ func TestRunMeasuresAnAgent(t *testing.T) {
 	if err := json.Unmarshal(kept.Bytes(), &again); err != nil || again.Rows[0].Served.Samples != row.Served.Samples {
 		t.Errorf("the JSON report does not hold what was measured (%v)", err)
 	}
-	if !strings.Contains(text.String(), "read calls/scrape") || !strings.Contains(text.String(), "CPU-s/M samples") || !strings.Contains(markdown.String(), "| poster |") {
+	if !strings.Contains(text.String(), "CPU-s/M samples") || !strings.Contains(text.String(), "read calls/scrape") ||
+		!strings.Contains(markdown.String(), "| poster |") {
 		t.Errorf("reports lack their rows:\n%s\n%s", text.String(), markdown.String())
 	}
 	t.Log("\n" + text.String())
@@ -195,7 +196,7 @@ func TestLearned(t *testing.T) {
 	if err := b.rest(t.Context(), posterInterval); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.learned(t.Context(), &l); err != nil || l != (Learning{}) {
+	if err := b.learned(t.Context(), &l); err != nil || l.Seconds != 0 {
 		t.Errorf("learned %+v, %v, but a target is missing", l, err)
 	}
 	if err := writeTargets(b.targetsFile, k.Fleet.TargetList()); err != nil {
@@ -206,8 +207,8 @@ func TestLearned(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if l.CPU <= 0 || l.Scrapes < 10 {
-		t.Errorf("learning = %+v, want its CPU, and a scrape of each of ten targets", l)
+	if l.CPU <= 0 || l.Scrapes < 10 || l.PeakAnonymous == 0 {
+		t.Errorf("learning = %+v, want its CPU and memory, and a scrape of each of ten targets", l)
 	}
 }
 

@@ -11,9 +11,9 @@ import (
 // flatWithin is how far the CPU of a sample may differ from that of the reference, from the reference's size up.
 const flatWithin = 0.25
 
-// Scale measures each case with fleets of several sizes. Beside each of them, at the same time, runs the same agent with
-// a fleet of the reference's size: the machine's speed drifts, so figures of two runs do not compare. The remarks say
-// how the CPU of a sample compares.
+// Scale measures each case with fleets of several sizes. Beside each of them, at the same time, runs the same agent
+// with a fleet of the reference's size: the machine's speed drifts, so figures of two runs do not compare. The remarks
+// say how the CPU of a sample compares.
 func Scale(ctx context.Context, c Config, sizes []int, reference int, progress io.Writer) (Report, error) {
 	report := newReport(c)
 	for _, targets := range append([]int{reference}, sizes...) {
@@ -62,8 +62,8 @@ func newSized(row, reference Row) sized {
 func flatness(agent string, reference int, sizes []sized) (lines []string) {
 	verdict := "flat"
 	for _, s := range sizes {
-		lines = append(lines, fmt.Sprintf("%s: a sample of %d targets needs %.3f times the CPU of one of %d at the same "+
-			"time (windows: %.3f to %.3f)", agent, s.targets, s.median, reference, s.low, s.high))
+		lines = append(lines, fmt.Sprintf("%s: CPU of a sample of %d targets beside one of %d at the same time: %.3f "+
+			"(windows: %.3f to %.3f)", agent, s.targets, reference, s.median, s.low, s.high))
 		if s.targets > reference && (s.median > 1+flatWithin || s.median < 1-flatWithin) {
 			verdict = "not flat"
 		}

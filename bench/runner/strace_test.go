@@ -21,8 +21,11 @@ const straceTable = `% time     seconds  usecs/call     calls    errors syscall
 
 func TestParseStrace(t *testing.T) {
 	calls, err := parseStrace(straceTable, 20, 10)
-	want := []Call{{Name: allCalls, PerScrape: 20, PerSecond: 40, FailedPerScrape: 2}, {Name: "write", PerScrape: 15, PerSecond: 30},
-		{Name: "read", PerScrape: 5, PerSecond: 10, FailedPerScrape: 2}}
+	want := []Call{
+		{Name: allCalls, PerScrape: 20, PerSecond: 40, FailedPerScrape: 2},
+		{Name: "write", PerScrape: 15, PerSecond: 30},
+		{Name: "read", PerScrape: 5, PerSecond: 10, FailedPerScrape: 2},
+	}
 	if err != nil || !slices.Equal(calls, want) {
 		t.Errorf("calls = %+v, %v; want %+v", calls, err, want)
 	}

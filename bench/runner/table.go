@@ -28,6 +28,8 @@ func figures() []figure {
 			"until_learned_cpu_seconds"},
 		{"  above known pages", func(r Row) float64 { return r.Learning.LearnCPU() }, measuredDigits(2),
 			"learn_cpu_seconds"},
+		{"warm-up peak anonymous MiB", func(r Row) float64 { return float64(r.Learning.PeakAnonymous) }, mibs,
+			"warmup_peak_anonymous_bytes"},
 		{"RSS MiB", residentBytes, mibs, keyRSS},
 		{"anonymous MiB", bytes(func(w Window) int64 { return w.AnonymousMedian }), mibs, "rss_anonymous_bytes"},
 		{"of files MiB", bytes(func(w Window) int64 { return w.FileMedian }), mibs, ""},

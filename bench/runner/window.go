@@ -155,12 +155,22 @@ func restOf(ctx context.Context, beds []*bed, d time.Duration) error {
 	return nil
 }
 
-// memory returns the agent's memory at the moment, and counts the context switches of threads that may end soon.
+// memory returns the agent's memory at the moment, and counts the context switches of threads that may end soon. If the
+// agent has ended, the error tells how.
 func (b *bed) memory() (usage, error) {
-	if err := b.agent.counts.look(); err != nil {
+	err := b.agent.counts.look()
+	if err == nil {
+		var u usage
+		if u, err = processUsage(b.agent.pid()); err == nil {
+			return u, nil
+		}
+	}
+	select {
+	case <-b.agent.done:
+		return usage{}, b.agent.ended()
+	case <-time.After(time.Second): // the kernel forgets a process a moment before we hear of its end
 		return usage{}, err
 	}
-	return processUsage(b.agent.pid())
 }
 
 // withoutEachOther takes what the processes of one bed used out of what the windows of the others call others' cores.

@@ -17,8 +17,8 @@ import (
 func run(ctx context.Context, args []string) error {
 	o := newOptions("run", "envoy-scraper", fleet.DefaultConfig())
 	mustDeliver := o.Bool("must-deliver", false, "fail unless every sample arrived, in order, and no scrape failed")
-	o.BoolVar(&o.config.Strace, "strace", false, "count the agent's system calls by name in one more window, if strace "+
-		"is installed")
+	o.BoolVar(&o.config.Strace, "strace", false, "count the agent's system calls by name in one more window, if "+
+		"strace is installed")
 	if err := o.parse(args); err != nil {
 		return err
 	}
