@@ -30,6 +30,7 @@ type Page struct {
 	Ungrouped  bool // families neither grouped nor sorted, as Envoy before 1.14 printed them
 	BlankLines bool // after each family, as Envoy before 1.24 printed them
 	Timestamps bool // each sample has a timestamp of its own: the time of the scrape
+	Distinct   bool // each sample has a label of its own. No Envoy prints that: it is the most that a page may cost
 	Gzip       bool // compressed for clients that accept it; costs the fleet more than all the rest
 }
 
@@ -42,7 +43,7 @@ func (p Page) String() string {
 	}{
 		{p.Shuffle, "in another order at each scrape"}, {p.Ungrouped, "families ungrouped"},
 		{p.BlankLines, "blank lines"},
-		{p.Timestamps, "own timestamps"}, {p.Gzip, "gzip"},
+		{p.Timestamps, "own timestamps"}, {p.Distinct, "a label of its own on each line"}, {p.Gzip, "gzip"},
 	} {
 		if f.on {
 			set = append(set, f.name)

@@ -224,7 +224,8 @@ func TestFleetArgsSayEverything(t *testing.T) {
 	want := fleet.Config{
 		Targets: 3, Series: 7, Replicas: 2, Moving: 0.3, Churn: 0.01, OneAddress: true,
 		Base: netip.MustParseAddrPort("127.2.3.4:99"),
-		Page: fleet.Page{Shuffle: true, Ungrouped: true, BlankLines: true, Timestamps: true, Gzip: true},
+		Page: fleet.Page{Shuffle: true, Ungrouped: true, BlankLines: true, Timestamps: true, Distinct: true,
+			Gzip: true},
 	}
 	var got fleet.Config
 	fs := flag.NewFlagSet("", flag.ContinueOnError)
