@@ -111,7 +111,7 @@ func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 			if row.Name != name {
 				continue
 			}
-			errs = append(errs, refusal(row))
+			errs = append(errs, refusal(row, r.Interval))
 			f.Agents = append(f.Agents, agent(row))
 			f.Fleet = fmt.Sprintf("%s sidecars with %s series each, every %s",
 				thousands(row.Fleet.Targets), thousands(row.Fleet.Series), seconds(r.Interval))
@@ -138,7 +138,7 @@ func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 
 // refusal says why documents should not show a row: the pages have another form than usual, the windows are few, or
 // samples are missing.
-func refusal(row runner.Row) error {
+func refusal(row runner.Row, interval string) error {
 	usual := fleet.DefaultConfig()
 	usual.Targets, usual.Series = row.Fleet.Targets, row.Fleet.Series
 	usual.Base, usual.OneAddress = row.Fleet.Base, row.Fleet.OneAddress
@@ -151,7 +151,7 @@ func refusal(row runner.Row) error {
 	if row.Peer {
 		return nil // vmagent does not sort labels, which counts as a violation
 	}
-	return runner.Report{Rows: []runner.Row{row}}.Complete()
+	return runner.Report{Rows: []runner.Row{row}, Interval: interval}.Complete()
 }
 
 func agent(row runner.Row) Agent {

@@ -96,6 +96,16 @@ func TestComplete(t *testing.T) {
 	if err := (Report{Rows: []Row{cold}}).Complete(); err != nil {
 		t.Error(err)
 	}
+	few := good // all targets in one wave: two minutes have seven of them or eight
+	few.Fleet.Targets = 30
+	few.Windows = []Window{{Seconds: 60, DeliveredPerDue: 1}, {Seconds: 60, DeliveredPerDue: 0.76}}
+	if err := (Report{Rows: []Row{few}, Interval: "15s"}).Complete(); err != nil {
+		t.Error(err)
+	}
+	few.Fleet.Targets = 200
+	if err := (Report{Rows: []Row{few}, Interval: "15s"}).Complete(); err == nil {
+		t.Error("no error for many targets, of which a window cannot lack all")
+	}
 	late, lossy := good, good
 	late.Windows = []Window{{Seconds: 60, DeliveredPerDue: 0.9}}
 	lossy.Lost = 1
