@@ -30,6 +30,7 @@ type Page struct {
 	Ungrouped  bool // families neither grouped nor sorted, as Envoy before 1.14 printed them
 	BlankLines bool // after each family, as Envoy before 1.24 printed them
 	Timestamps bool // each sample has a timestamp of its own: the time of the scrape
+	Distinct   bool // each sample has a label of its own. No Envoy prints that: it is the most that a page may cost
 	Gzip       bool // compressed for clients that accept it; costs the fleet more than all the rest
 }
 
@@ -42,7 +43,7 @@ func (p Page) String() string {
 	}{
 		{p.Shuffle, "in another order at each scrape"}, {p.Ungrouped, "families ungrouped"},
 		{p.BlankLines, "blank lines"},
-		{p.Timestamps, "own timestamps"}, {p.Gzip, "gzip"},
+		{p.Timestamps, "own timestamps"}, {p.Distinct, "a label of its own on each line"}, {p.Gzip, "gzip"},
 	} {
 		if f.on {
 			set = append(set, f.name)
@@ -99,6 +100,18 @@ func (c Config) at(n int) netip.AddrPort {
 	block += last / 254 << 8
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{b[0], byte(block >> 16), byte(block >> 8), byte(last%254) + 1}),
 		c.Base.Port())
+}
+
+// Beside returns the n-th of several fleets that run at the same time: their addresses differ. The first is c itself.
+func (c Config) Beside(n int) Config {
+	if c.OneAddress {
+		c.Base = netip.AddrPortFrom(c.Base.Addr(), c.Base.Port()+uint16(n*c.Targets))
+		return c
+	}
+	b := c.Base.Addr().As4()
+	b[1] += byte(n * 64) // 16,000 /24 networks, more than a fleet may have
+	c.Base = netip.AddrPortFrom(netip.AddrFrom4(b), c.Base.Port())
+	return c
 }
 
 // Target is a sidecar as service discovery would describe it.

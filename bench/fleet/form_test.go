@@ -102,6 +102,25 @@ func TestBlankLineAfterEachFamily(t *testing.T) {
 	}
 }
 
+func TestEachLineHasALabelOfItsOwn(t *testing.T) {
+	form := Page{Distinct: true}
+	replicas := newTemplate(0, 2000, form)
+	_, series, _ := read(t, newPage(replicas, 1, form).buf)
+	_, again, _ := read(t, newPage(replicas, 2, form).buf)
+	sameSeries(t, series, again)
+	seen := map[string]bool{}
+	for _, s := range series {
+		_, id, found := strings.Cut(s, `id="`)
+		if id, _, _ = strings.Cut(id, `"`); !found || seen[id] {
+			t.Fatalf("%s has no label of its own", s)
+		}
+		seen[id] = true
+	}
+	if len(seen) != 2000 {
+		t.Errorf("%d series, want 2,000", len(seen))
+	}
+}
+
 func TestOwnTimestampsAreThoseOfTheScrape(t *testing.T) {
 	form := Page{Timestamps: true}
 	p := newPage(newTemplate(0, 500, form), 1, form)

@@ -46,6 +46,8 @@ type template struct {
 	groups [][]int32 // churn group -> its units
 	hot    int       // how many of order are hot
 	uptime int32     // row of envoy_server_uptime; -1: none
+
+	distinct random // where form asks for it: the labels that make each row different
 }
 
 // block is what stands together on the page: a family under its TYPE line or,
@@ -108,7 +110,7 @@ func newTemplate(first, series int, form Page) *template {
 	b := &builder{families: map[string]*family{}}
 	b.addIstio(serviceAt(first), first+1, series/2)
 	b.addEnvoy(first+1, series)
-	return b.layOut(uint64(first)+1, form.Ungrouped)
+	return b.layOut(uint64(first)+1, form)
 }
 
 func (b *builder) addIstio(own service, peers, want int) {
@@ -209,7 +211,7 @@ func (b *builder) addCluster(s service, busy bool, want int) {
 }
 
 // layOut puts the families in Envoy's order: counters, gauges, histograms.
-func (b *builder) layOut(seed uint64, ungrouped bool) *template {
+func (b *builder) layOut(seed uint64, form Page) *template {
 	families := make([]*family, 0, len(b.families))
 	for _, f := range b.families {
 		families = append(families, f)
@@ -221,11 +223,14 @@ func (b *builder) layOut(seed uint64, ungrouped bool) *template {
 		return families[i].name < families[j].name
 	})
 	t := &template{groups: make([][]int32, b.groups), uptime: -1}
+	if form.Distinct {
+		t.distinct = random(seed)
+	}
 	for _, f := range families {
 		t.addFamily(f)
 	}
 	t.shuffle(seed)
-	if ungrouped {
+	if form.Ungrouped {
 		t.ungroup(seed)
 	}
 	return t
@@ -291,7 +296,14 @@ func (t *template) addRow(name string, u familyUnit, extra string, sum bool) {
 	if labels != "" && extra != "" {
 		labels += ","
 	}
-	t.rows = append(t.rows, row{text: name + labels + extra + "} ", tag: tag, group: u.group, sum: sum})
+	labels += extra
+	if t.distinct != 0 {
+		if labels != "" {
+			labels += ","
+		}
+		labels += fmt.Sprintf(`id="%016x"`, t.distinct.next())
+	}
+	t.rows = append(t.rows, row{text: name + labels + "} ", tag: tag, group: u.group, sum: sum})
 }
 
 func (t *template) shuffle(seed uint64) {

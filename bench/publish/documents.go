@@ -5,10 +5,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 )
+
+// otherFleets are those of docs/performance.md beside S. An optional one may not have been measured yet: then its block
+// is empty, and so head, which introduces its table, is a part of the block.
+var otherFleets = []struct {
+	name     string
+	optional bool
+	head     string
+}{
+	{name: "L"}, {name: "M"},
+	{"N", true, "A node's agent, the most usual size (fleet N), where waking up is most of the work:\n\n"},
+	{"XL", true, "A whole mesh at one agent (fleet XL):\n\n"},
+}
 
 // Documents returns the files that show the figures of all fleets, with their new content. root is the repository.
 func Documents(root string) (map[string]string, error) {
@@ -25,12 +38,16 @@ func Documents(root string) (map[string]string, error) {
 		"README.md":           {fleetMarker("S"): s.shortTable()},
 		"docs/performance.md": {fleetMarker("S"): s.fullTable(), wholeMarker: whole.table()},
 	}
-	for _, fleet := range []string{"L", "M"} {
-		f, err := Read(figuresFile(root, fleet))
-		if err != nil {
+	for _, fleet := range otherFleets {
+		f, err := Read(figuresFile(root, fleet.name))
+		switch {
+		case err == nil:
+			blocks["docs/performance.md"][fleetMarker(fleet.name)] = fleet.head + f.fullTable()
+		case fleet.optional && errors.Is(err, fs.ErrNotExist): // the block in the document is empty
+			blocks["docs/performance.md"][fleetMarker(fleet.name)] = ""
+		default:
 			return nil, err
 		}
-		blocks["docs/performance.md"][fleetMarker(fleet)] = f.fullTable()
 	}
 	var errs []error
 	for name, blocks := range blocks {

@@ -48,6 +48,12 @@ type Agent struct {
 	Lost           int64   `json:"lost"`
 	FailedScrapes  uint64  `json:"failed_scrapes"`
 	FirstSeconds   float64 `json:"first_request_seconds"`
+	// LearnedCPU is the CPU until each series had arrived once. LearnCPU is less: without what as many scrapes of known
+	// pages cost.
+	LearnedCPU float64 `json:"until_learned_cpu_seconds,omitempty"`
+	LearnCPU   float64 `json:"learn_cpu_seconds,omitempty"`
+	// Counts are what a scrape costs, by runner.CountFigures, as "23.2 (464/s)"; empty: not counted.
+	Counts []string `json:"counts_per_scrape,omitempty"`
 }
 
 // titles are the agents that documents show, with what they are called there. Others in a report are left out.
@@ -66,6 +72,9 @@ var required = map[string][]string{
 	"S": order,
 	"L": {"envoy-scraper-2.0", "vmagent"},
 	"M": {"envoy-scraper-2.0", "vmagent"},
+	"N": {"envoy-scraper-2.0", "vmagent", "prometheus-2.0"},
+	// Prometheus' agent would need many GB of memory.
+	"XL": {"envoy-scraper-2.0", "vmagent"},
 }
 
 // Read returns the figures kept in a file.
@@ -81,7 +90,8 @@ func Read(file string) (Figures, error) {
 	return f, nil
 }
 
-// FromReport reduces the report of a fleet (S, L or M). It refuses a report whose figures no document should show.
+// FromReport reduces the report of a fleet (S, L, M, N or XL). It refuses a report whose figures no document should
+// show.
 func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 	f := Figures{
 		Commit: commit, Date: r.Date[:min(len(r.Date), len("2026-11-24"))],
@@ -92,7 +102,7 @@ func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 	}
 	need, ok := required[shape]
 	if !ok {
-		return f, fmt.Errorf("fleet %q: documents show S, L and M", shape)
+		return f, fmt.Errorf("fleet %q: documents show S, L, M, N and XL", shape)
 	}
 	var noise float64
 	var errs []error
@@ -101,7 +111,7 @@ func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 			if row.Name != name {
 				continue
 			}
-			errs = append(errs, refusal(row))
+			errs = append(errs, refusal(row, r.Interval))
 			f.Agents = append(f.Agents, agent(row))
 			f.Fleet = fmt.Sprintf("%s sidecars with %s series each, every %s",
 				thousands(row.Fleet.Targets), thousands(row.Fleet.Series), seconds(r.Interval))
@@ -128,7 +138,7 @@ func FromReport(r runner.Report, shape, commit string) (Figures, error) {
 
 // refusal says why documents should not show a row: the pages have another form than usual, the windows are few, or
 // samples are missing.
-func refusal(row runner.Row) error {
+func refusal(row runner.Row, interval string) error {
 	usual := fleet.DefaultConfig()
 	usual.Targets, usual.Series = row.Fleet.Targets, row.Fleet.Series
 	usual.Base, usual.OneAddress = row.Fleet.Base, row.Fleet.OneAddress
@@ -141,7 +151,7 @@ func refusal(row runner.Row) error {
 	if row.Peer {
 		return nil // vmagent does not sort labels, which counts as a violation
 	}
-	return runner.Report{Rows: []runner.Row{row}}.Complete()
+	return runner.Report{Rows: []runner.Row{row}, Interval: interval}.Complete()
 }
 
 func agent(row runner.Row) Agent {
@@ -159,6 +169,10 @@ func agent(row runner.Row) Agent {
 		WireBytes:    row.Median(func(w runner.Window) float64 { return w.WirePerSample }),
 		Delivered:    row.Median(func(w runner.Window) float64 { return w.DeliveredPerDue }),
 		Lost:         row.Lost, FailedScrapes: row.FailedScrapes, FirstSeconds: row.FirstRequest,
+		LearnedCPU: row.Learning.CPU, LearnCPU: row.Learning.LearnCPU(),
+	}
+	for _, f := range runner.CountFigures() {
+		a.Counts = append(a.Counts, f.Cell(row.Windows))
 	}
 	a.BytesPerSeries = a.RSSMiB * (1 << 20) / float64(max(1, row.Fleet.Targets*row.Fleet.Series))
 	for i, w := range row.Windows {

@@ -4,8 +4,10 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,8 +44,12 @@ func TestAllFiguresAreOfOneBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"L", "M"} {
+	for _, fleet := range otherFleets {
+		name := fleet.name
 		f, err := Read("../figures/" + name + ".json")
+		if fleet.optional && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +107,7 @@ func TestFromReportRefusesWhatDocumentsShouldNotShow(t *testing.T) {
 		want          string
 	}{
 		"uncommitted changes": {"S", "abc1234-dirty", nil, "not committed"},
-		"another fleet":       {"", "abc1234", nil, "documents show S, L and M"},
+		"another fleet":       {"", "abc1234", nil, "documents show S, L, M, N and XL"},
 		"a missing agent":     {"S", "abc1234", func(r *runner.Report) { r.Rows = r.Rows[:3] }, "prometheus-2.0 is"},
 		"lost samples":        {"S", "abc1234", func(r *runner.Report) { r.Rows[0].Lost = 1 }, "but not received"},
 		"few windows":         {"S", "abc1234", func(r *runner.Report) { r.Rows[1].Windows = nil }, "0 windows of 0 s"},
@@ -138,8 +144,12 @@ func copyOfDocuments(t *testing.T) (root string) {
 	for _, name := range []string{
 		"README.md", "docs/performance.md", "docs/images/cost.svg",
 		"bench/figures/S.json", "bench/figures/L.json", "bench/figures/M.json",
+		"bench/figures/N.json", "bench/figures/XL.json",
 	} {
 		text, err := os.ReadFile(filepath.Join("../..", name))
+		if errors.Is(err, fs.ErrNotExist) && slices.Contains([]string{"N.json", "XL.json"}, filepath.Base(name)) {
+			continue
+		}
 		if err == nil {
 			to := filepath.Join(root, name)
 			err = errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, text, 0o644))
@@ -171,6 +181,60 @@ func TestWriteChangesOnlyTheBlocks(t *testing.T) {
 		if !strings.Contains("\n"+string(text), want) {
 			t.Errorf("README lacks %q", want)
 		}
+	}
+}
+
+// TestAFleetThatIsMeasuredForTheFirstTime: its table comes with the sentence that introduces it, and before that the
+// document has neither.
+func TestAFleetThatIsMeasuredForTheFirstTime(t *testing.T) {
+	root := copyOfDocuments(t)
+	const head = "A node's agent"
+	performance := filepath.Join(root, "docs/performance.md")
+	if err := os.RemoveAll(figuresFile(root, "N")); err != nil {
+		t.Fatal(err)
+	}
+	documents, err := Documents(root)
+	if err != nil || strings.Contains(documents[performance], head) {
+		t.Fatalf("%v; want no sentence about a fleet that was not measured", err)
+	}
+	f, err := FromReport(report(), "N", "abc1234")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(root, "N", f); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(performance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{head, "Measure it again: `make bench FLEET=N", "| read calls | 0.00 (0.00/s) |"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the document lacks %q", want)
+		}
+	}
+}
+
+func TestCountsTable(t *testing.T) {
+	r := report()
+	for i := range r.Rows {
+		for n := range r.Rows[i].Windows {
+			r.Rows[i].Windows[n].PerScrape.ReadCalls = float64(i + n)
+			r.Rows[i].Windows[n].PerSecond.ReadCalls = float64(100 * (i + n))
+		}
+	}
+	f, err := FromReport(r, "S", "abc1234")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "| read calls | 1.00 (100/s) | 2.00 (200/s) | 3.00 (300/s) | 4.00 (400/s) |\n"
+	text := f.fullTable()
+	if !strings.Contains(text, want) || !strings.Contains(text, "| for each scrape (per second) |") {
+		t.Errorf("no line %q in\n%s", want, text)
+	}
+	f.Agents[1].Counts = nil // figures that were kept before calls were counted
+	if text = f.fullTable(); strings.Contains(text, "for each scrape") {
+		t.Errorf("a table of calls that were not counted:\n%s", text)
 	}
 }
 

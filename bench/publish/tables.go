@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/envoy-scraper/envoy-scraper/bench/runner"
 )
 
 // shortTable is README's: the note, then an agent a row with the figures that decide.
@@ -25,7 +27,8 @@ func (f Figures) shortTable() string {
 	return b.String()
 }
 
-// fullTable is docs/performance.md's: a figure a row, an agent a column.
+// fullTable is docs/performance.md's: a figure a row, an agent a column. If calls were counted, a second table has what
+// a scrape costs.
 func (f Figures) fullTable() string {
 	var b strings.Builder
 	line := func(name string, cell func(Agent) string) {
@@ -49,6 +52,8 @@ func (f Figures) fullTable() string {
 	})
 	line("CPU beside the best peer's", func(a Agent) string { return share(a.CPU, f.bestPeer(cpu)) })
 	line("warm-up CPU s", func(a Agent) string { return decimals(a.WarmupCPU, 1) })
+	line("CPU s until all series were learned", func(a Agent) string { return decimals(a.LearnedCPU, 1) })
+	line("of it more than known pages cost", func(a Agent) string { return decimals(a.LearnCPU, 1) })
 	line("anonymous MiB", func(a Agent) string { return mib(a.AnonymousMiB) })
 	line("anonymous beside the best peer's", func(a Agent) string {
 		return share(a.AnonymousMiB, f.bestPeer(anonymous))
@@ -63,7 +68,29 @@ func (f Figures) fullTable() string {
 	line("lost", func(a Agent) string { return fmt.Sprint(a.Lost) })
 	line("failed scrapes", func(a Agent) string { return fmt.Sprint(a.FailedScrapes) })
 	line("first s", func(a Agent) string { return decimals(a.FirstSeconds, 1) })
+	b.WriteString(f.countsTable())
 	b.WriteString("\n" + f.source("Other programs used at most "+f.Others+" cores in a window.") + "\n")
+	return b.String()
+}
+
+// countsTable is what each agent asks of the kernel for a scrape; empty if an agent's calls were not counted.
+func (f Figures) countsTable() string {
+	var b strings.Builder
+	b.WriteString("\n| for each scrape (per second)")
+	for _, a := range f.Agents {
+		b.WriteString(" | " + a.Title)
+	}
+	b.WriteString(" |\n|" + strings.Repeat("---|", len(f.Agents)+1) + "\n")
+	for i, figure := range runner.CountFigures() {
+		b.WriteString("| " + figure.Name)
+		for _, a := range f.Agents {
+			if i >= len(a.Counts) {
+				return ""
+			}
+			b.WriteString(" | " + a.Counts[i])
+		}
+		b.WriteString(" |\n")
+	}
 	return b.String()
 }
 

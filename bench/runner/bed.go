@@ -56,6 +56,9 @@ func newBed(ctx context.Context, c Config, f fleet.Config, accept receiver.Accep
 // newFleetBed starts a fleet only and waits until it listens. The caller calls stop, whatever happens.
 func newFleetBed(ctx context.Context, c Config, f fleet.Config, dir string) (b *bed, err error) {
 	b = &bed{config: c, fleetConfig: f, dir: dir, kept: float64(f.Series)}
+	if err := enoughDescriptors(f.Targets); err != nil {
+		return b, err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return b, err
 	}

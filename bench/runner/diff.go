@@ -12,29 +12,34 @@ import (
 // DiffReport compares two builds of one agent, which ran in turns.
 type DiffReport struct {
 	Report
-	Fleet  string  `json:"fleet"`
-	Keep   string  `json:"keep,omitempty"` // the names that the job of both keeps
-	Base   string  `json:"base"`
-	New    string  `json:"new"`
-	Rounds []Round `json:"rounds"`
+	Fleet string `json:"fleet"`
+	Keep  string `json:"keep,omitempty"` // the names that the job of both keeps
+	Base  string `json:"base"`
+	New   string `json:"new"`
+	// Together: both ran at the same time. Report has their rows then.
+	Together bool    `json:"together,omitempty"`
+	Rounds   []Round `json:"rounds"`
 }
 
-// Round is one run of each build, one after the other.
+// Round is one run of each build, one after the other, or a window of both at the same time.
 type Round struct {
 	Base Leg `json:"base"`
 	New  Leg `json:"new"`
 }
 
-// Leg is one run of one of the builds, from an empty start.
+// Leg is one run of one of the builds, from an empty start, or one of the windows of the only run.
 type Leg struct {
 	Window
 	WarmupCPU float64 `json:"warmup_cpu_seconds"`
+	// Learning is known where both ran at the same time: only then the receiver is new to both.
+	Learning Learning `json:"learning,omitzero"`
 }
 
-// Diff runs the first two cases in turns, each from its start, with the same
-// fleet and receiver: base, new, new, base, base, … so that neither a machine
-// that slowly gets busier nor the place in a round favours one of them. Each
-// run is a process of its own, since two processes of one build differ too.
+// Diff compares the first two cases. If c.Together, both run at the same time, each with a fleet and a receiver of its
+// own, so that the machine's speed is the same for both; a round is a window. Otherwise they run in turns, each from
+// its start, with the same fleet and receiver: base, new, new, base, base, … so that neither a machine that slowly gets
+// busier nor the place in a round favours one of them. Each run is a process of its own, since two processes of one
+// build differ too.
 func Diff(ctx context.Context, c Config, progress io.Writer) (r DiffReport, err error) {
 	pair := c.Cases[:2]
 	r = DiffReport{Report: newReport(c), Fleet: describe(pair[0].Fleet), Keep: pair[0].Job.Keep, Base: pair[0].Name,
@@ -46,6 +51,10 @@ func Diff(ctx context.Context, c Config, progress io.Writer) (r DiffReport, err 
 		}
 		r.Remarks = append(r.Remarks, fmt.Sprintf("the jobs keep %s: %.3f of the lines, %.3f of the bytes of a page",
 			r.Keep, series/float64(pair[0].Fleet.Series), bytes))
+	}
+	if c.Together {
+		err := r.together(ctx, c, pair, progress)
+		return r, err
 	}
 	b, err := newBed(ctx, c, pair[0].Fleet, pair[0].Agent.Accept, filepath.Join(c.Out, "diff"))
 	defer func() { err = errors.Join(err, b.stop()) }()
@@ -70,6 +79,29 @@ func Diff(ctx context.Context, c Config, progress io.Writer) (r DiffReport, err 
 		r.Rounds = append(r.Rounds, round)
 	}
 	return r, nil
+}
+
+// together is Diff with both cases at the same time.
+func (r *DiffReport) together(ctx context.Context, c Config, pair []Case, progress io.Writer) (err error) {
+	_, _ = fmt.Fprintf(progress, "%s (base) and %s (new) together, %d windows: %s every %v; warm-up %v, window %v\n",
+		r.Base, r.New, c.Windows, r.Fleet, c.Interval, c.Warmup, c.Window)
+	r.Together = true
+	if r.Rows, err = measure(ctx, c, pair, progress); err != nil {
+		return err
+	}
+	base, fresh := r.Rows[0], r.Rows[1]
+	for n := range base.Windows {
+		r.Rounds = append(r.Rounds, Round{
+			Base: Leg{base.Windows[n], base.WarmupCPU, base.Learning},
+			New:  Leg{fresh.Windows[n], fresh.WarmupCPU, fresh.Learning},
+		})
+	}
+	for _, row := range r.Rows {
+		if row.Lost != 0 {
+			r.Remarks = append(r.Remarks, fmt.Sprintf("%s: LOST %d samples", row.Name, row.Lost))
+		}
+	}
+	return nil
 }
 
 func (b *bed) leg(ctx context.Context, k Case) (leg Leg, err error) {
@@ -124,11 +156,17 @@ func (r DiffReport) table() [][]string {
 		{"CPU ms/scrape", func(l Leg) float64 { return l.CPUPerScrape * 1e3 }, digits(3)},
 		{"page KiB/scrape", func(l Leg) float64 { return l.PagePerScrape / (1 << 10) }, digits(1)},
 		{"warm-up CPU s", func(l Leg) float64 { return l.WarmupCPU }, digits(2)},
+		{"until learned, CPU s", func(l Leg) float64 { return l.Learning.CPU }, measuredDigits(2)},
+		{"  above known pages", func(l Leg) float64 { return l.Learning.LearnCPU() }, measuredDigits(2)},
 		{"RSS MiB", func(l Leg) float64 { return float64(l.RSSMedian) }, mibs},
 		{"anonymous MiB", func(l Leg) float64 { return float64(l.AnonymousMedian) }, mibs},
 		{"wire B/sample", func(l Leg) float64 { return l.WirePerSample }, digits(2)},
 		{"delivered/due", func(l Leg) float64 { return l.DeliveredPerDue }, digits(4)},
 		{"failed scrapes", func(l Leg) float64 { return float64(l.FailedScrapes) }, digits(0)},
+		{"read calls/scrape", func(l Leg) float64 { return l.PerScrape.ReadCalls }, short},
+		{"write calls/scrape", func(l Leg) float64 { return l.PerScrape.WriteCalls }, short},
+		{"waits/scrape", func(l Leg) float64 { return l.PerScrape.Waits }, short},
+		{"page faults/scrape", func(l Leg) float64 { return l.PerScrape.Faults }, short},
 		{"others' cores", func(l Leg) float64 { return l.Noise() }, digits(2)},
 	} {
 		var base, fresh []float64
@@ -146,9 +184,14 @@ func (r DiffReport) table() [][]string {
 }
 
 func (r DiffReport) head() []string {
-	lines := append(r.Report.head(), r.Fleet+"; every "+r.Interval,
-		fmt.Sprintf("base %s, new %s; medians of %d rounds; the ratios are of the two runs of a round", r.Base, r.New,
-			len(r.Rounds)))
+	lines := r.Report.head()
+	what := "rounds; the ratios are of the two runs of a round"
+	if r.Together {
+		what = "windows, in which both ran; the ratios are of one window"
+	} else {
+		lines = append(lines, r.Fleet+"; every "+r.Interval)
+	}
+	lines = append(lines, fmt.Sprintf("base %s, new %s; medians of %d %s", r.Base, r.New, len(r.Rounds), what))
 	for n, round := range r.Rounds {
 		for name, leg := range map[string]Leg{r.Base: round.Base, r.New: round.New} {
 			// An agent that has no time to scrape does not show what a sample costs it.

@@ -83,6 +83,34 @@ func TestDiff(t *testing.T) {
 	written(t, r)
 }
 
+func TestDiffTogether(t *testing.T) {
+	t.Parallel()
+	c := posterConfig(t, fleet.Page{})
+	c.Windows, c.Together = 2, true
+	other := c.Cases[0]
+	other.Name, other.Program = "other", c.Self
+	c.Cases = append(c.Cases, other)
+	r, err := Diff(t.Context(), c, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Rounds) != 2 || len(r.Rows) != 2 || r.Rows[0].Lost != 0 || r.Rows[1].Lost != 0 ||
+		r.Rows[0].Fleet.Base != r.Rows[1].Fleet.Base {
+		t.Errorf("%d rounds, rows = %+v; want two windows of each, with the same fleet and nothing lost", len(r.Rounds),
+			r.Rows)
+	}
+	for _, round := range r.Rounds {
+		for _, leg := range []Leg{round.Base, round.New} {
+			if leg.Samples == 0 || leg.CPUPerMillion == 0 || leg.WarmupCPU == 0 {
+				t.Errorf("leg = %+v, want samples and their CPU", leg)
+			}
+		}
+	}
+	if text := written(t, r); !strings.Contains(text, "medians of 2 windows, in which both ran") {
+		t.Errorf("the report does not say that both ran:\n%s", text)
+	}
+}
+
 func TestDiffComparesWithinRounds(t *testing.T) {
 	leg := func(cpu float64) Leg {
 		return Leg{Window: Window{CPUPerMillion: cpu, RSSMedian: 1 << 20, DeliveredPerDue: 1}}
@@ -145,7 +173,7 @@ func TestProfile(t *testing.T) {
 		t.Errorf("not what pprof says of a CPU profile:\n%s", top)
 	}
 	for _, name := range []string{"cpu.pb.gz", "heap.pb.gz", "cpu-top.txt", "cpu-cum.txt", "heap-top.txt",
-		"alloc-top.txt"} {
+		"alloc-top.txt", "cpu-parts.txt"} {
 		if text, err := os.ReadFile(filepath.Join(c.Out, name)); err != nil || len(text) == 0 {
 			t.Errorf("%s: %d bytes, %v", name, len(text), err)
 		}
@@ -155,22 +183,42 @@ func TestProfile(t *testing.T) {
 func TestScale(t *testing.T) {
 	t.Parallel()
 	c := posterConfig(t, fleet.Page{})
-	r, err := Scale(t.Context(), c, []int{1, 3}, t.Output())
+	r, err := Scale(t.Context(), c, []int{1, 3}, 2, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Rows) != 2 || r.Rows[0].Served.Targets != 1 || r.Rows[1].Served.Targets != 3 || len(r.Remarks) != 1 {
-		t.Errorf("rows = %+v, remarks = %q; want one of 1 and one of 3 targets, and a verdict", r.Rows, r.Remarks)
+	var targets []int
+	for _, row := range r.Rows {
+		targets = append(targets, row.Served.Targets)
+		if row.Lost != 0 || row.Windows[0].Samples == 0 {
+			t.Errorf("%s: lost %d, %d samples; want some, and all of them", row.Name, row.Lost, row.Windows[0].Samples)
+		}
+	}
+	if !slices.Equal(targets, []int{1, 2, 3, 2}) || len(r.Remarks) != 3 {
+		t.Errorf("targets of the rows %v, remarks = %q; want each size beside 2 targets, and a verdict", targets,
+			r.Remarks)
 	}
 	written(t, r)
 }
 
 func TestFlatness(t *testing.T) {
-	rows := []Row{measured("a", 1, 1.0), measured("a", 1, 1.09), measured("b", 1, 1.2), measured("b", 1, 1.0)}
-	got := flatness(rows)
-	if len(got) != 2 || !strings.HasPrefix(got[0], "a: flat within 10 %") ||
-		!strings.HasPrefix(got[1], "b: not flat within 10 %") {
-		t.Errorf("verdicts = %q", got)
+	size := func(targets int, cpu ...float64) sized {
+		row := measured("a", 1, cpu...)
+		row.Fleet.Targets = targets
+		return newSized(row, measured("a", 1, 2, 1, 1)) // the machine was half as fast in the first window
+	}
+	got := flatness("a", 300, []sized{size(100, 4, 2, 1), size(1000, 2, 1.2, 1)})
+	want := []string{
+		"a: CPU of a sample of 100 targets beside one of 300 at the same time: 2.000 (windows: 1.000 to 2.000)",
+		"a: CPU of a sample of 1000 targets beside one of 300 at the same time: 1.000 (windows: 1.000 to 1.200)",
+		"a: flat within 25 % from 300 targets up",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("verdict = %q, want %q", got, want)
+	}
+	got = flatness("a", 300, []sized{size(9000, 1, 0.5, 0.5)}) // less is not flat either
+	if !strings.HasPrefix(got[1], "a: not flat") {
+		t.Errorf("verdict = %q", got)
 	}
 }
 

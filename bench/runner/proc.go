@@ -65,20 +65,8 @@ func parseStatus(status []byte) (usage, error) {
 // writtenToDisk returns the bytes that the process has caused to be written to a disk, in whole pages: 0 where its
 // files are in memory.
 func writtenToDisk(pid int) (int64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
-	if err != nil {
-		return 0, err
-	}
-	return parseWritten(b)
-}
-
-func parseWritten(io []byte) (int64, error) {
-	for line := range strings.Lines(string(io)) {
-		if value, ok := strings.CutPrefix(line, "write_bytes: "); ok {
-			return strconv.ParseInt(strings.TrimSpace(value), 10, 64)
-		}
-	}
-	return 0, fmt.Errorf("no write_bytes in %q", io)
+	n, err := newCounter(pid).io()
+	return int64(n.DiskBytes), err
 }
 
 // systemCPU returns the busy time of all cores together, and the time that the

@@ -20,12 +20,15 @@ const stopTimeout = 20 * time.Second
 
 // process is a child that the runner started and will stop, by its pid only.
 type process struct {
-	name string
-	cmd  *exec.Cmd
-	log  string        // path of its output
-	done chan struct{} // closed when it has ended
-	err  error         // valid after done
-	hold io.Closer     // its standard input: our own children end when it closes
+	name  string
+	cmd   *exec.Cmd
+	begun time.Time
+	log   string        // path of its output
+	done  chan struct{} // closed when it has ended
+	err   error         // valid after done
+	hold  io.Closer     // its standard input: our own children end when it closes
+	// counts is not safe for concurrent use.
+	counts *counter
 }
 
 // child says how to run a process.
@@ -55,10 +58,12 @@ func start(c child) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	begun := time.Now()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.name, err)
 	}
-	p := &process{name: c.name, cmd: cmd, log: c.log, done: make(chan struct{}), hold: stdin}
+	p := &process{name: c.name, cmd: cmd, begun: begun, log: c.log, done: make(chan struct{}), hold: stdin,
+		counts: newCounter(cmd.Process.Pid)}
 	go func() {
 		p.err = cmd.Wait()
 		close(p.done)

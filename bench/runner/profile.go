@@ -18,8 +18,11 @@ type pprofText struct {
 	args          []string
 }
 
+const tracesText = "cpu-traces.txt"
+
 var pprofTexts = []pprofText{
 	{"cpu-top.txt", "cpu.pb.gz", []string{"-top", "-nodecount=80"}},
+	{tracesText, "cpu.pb.gz", []string{"-traces"}},
 	{"cpu-cum.txt", "cpu.pb.gz", []string{"-top", "-cum", "-nodecount=120"}},
 	{"heap-top.txt", "heap.pb.gz", []string{"-top", "-sample_index=inuse_space", "-nodecount=60"}},
 	{"alloc-top.txt", "heap.pb.gz", []string{"-top", "-sample_index=alloc_space", "-nodecount=60"}},
@@ -27,8 +30,8 @@ var pprofTexts = []pprofText{
 
 // Profile runs the first case, which is one of ours, and writes its CPU profile
 // of one window and its heap profile to c.Out, with what `go tool pprof -top`
-// says of them. It returns the text of the CPU profile.
-func Profile(ctx context.Context, c Config, progress io.Writer) (top string, err error) {
+// says of them and the shares of the program's parts. It returns these and the text of the CPU profile.
+func Profile(ctx context.Context, c Config, progress io.Writer) (text string, err error) {
 	k := c.Cases[0]
 	k.Args = append(k.Args, "--web.enable-pprof")
 	b, err := newBed(ctx, c, k.Fleet, k.Agent.Accept, filepath.Join(c.Out, k.dir()))
@@ -63,7 +66,19 @@ func Profile(ctx context.Context, c Config, progress io.Writer) (top string, err
 	if _, err := b.stopAgent(); err != nil {
 		return "", err
 	}
-	return writePprofTexts(ctx, c.Out, pprofTexts)
+	top, err := writePprofTexts(ctx, c.Out, pprofTexts)
+	if err != nil {
+		return "", err
+	}
+	traces, err := os.ReadFile(filepath.Join(c.Out, tracesText))
+	if err != nil {
+		return "", err
+	}
+	byPart, err := partsTable(string(traces))
+	if err != nil {
+		return "", err
+	}
+	return top + "\n" + byPart, os.WriteFile(filepath.Join(c.Out, "cpu-parts.txt"), []byte(byPart), 0o644)
 }
 
 func (b *bed) keepProfiles(ctx context.Context) error {

@@ -37,6 +37,7 @@ func FleetFlags(fs *flag.FlagSet, c *fleet.Config) {
 	fs.BoolVar(&c.Page.BlankLines, "blank-lines", c.Page.BlankLines,
 		"a blank line after each family, as Envoy's before 1.24")
 	fs.BoolVar(&c.Page.Timestamps, "timestamps", c.Page.Timestamps, "samples with timestamps of their own")
+	fs.BoolVar(&c.Page.Distinct, "distinct", c.Page.Distinct, "each sample with a label of its own")
 	fs.BoolVar(&c.Page.Gzip, "gzip", c.Page.Gzip,
 		"compressed pages for agents that accept them; the fleet then needs more CPU")
 	fs.BoolVar(&c.OneAddress, "one-address", c.OneAddress, "one address and many ports, where only 127.0.0.1 is up")
@@ -51,7 +52,7 @@ func fleetArgs(c fleet.Config) []string {
 		fmt.Sprint("-base=", c.Base), fmt.Sprint("-shuffle=", c.Page.Shuffle),
 		fmt.Sprint("-ungrouped=", c.Page.Ungrouped),
 		fmt.Sprint("-blank-lines=", c.Page.BlankLines), fmt.Sprint("-timestamps=", c.Page.Timestamps),
-		fmt.Sprint("-gzip=", c.Page.Gzip),
+		fmt.Sprint("-distinct=", c.Page.Distinct), fmt.Sprint("-gzip=", c.Page.Gzip),
 	}
 }
 

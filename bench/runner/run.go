@@ -26,6 +26,8 @@ type Config struct {
 	Window   time.Duration
 	Windows  int
 	Checks   bool // the receiver's checks; off: the null mode
+	Strace   bool // count system calls by name, in one more window
+	Together bool // Diff: both at the same time
 	Cases    []Case
 }
 
@@ -95,50 +97,74 @@ func Run(ctx context.Context, c Config, progress io.Writer) (Report, error) {
 	for _, k := range c.Cases {
 		_, _ = fmt.Fprintf(progress, "%s: %s every %v; warm-up %v, then %d windows of %v\n",
 			k.Name, describe(k.Fleet), c.Interval, c.Warmup, c.Windows, c.Window)
-		row, err := measure(ctx, c, k, progress)
+		rows, err := measure(ctx, c, []Case{k}, progress)
 		if err != nil {
 			return report, fmt.Errorf("%s: %w", k.Name, err)
 		}
-		report.Rows = append(report.Rows, row)
+		report.Rows = append(report.Rows, rows...)
 		report.Peers = compare(report.Rows)
 	}
 	return report, nil
 }
 
-func measure(ctx context.Context, c Config, k Case, progress io.Writer) (row Row, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Warmup+time.Duration(c.Windows)*c.Window+overhead)
+// measure runs the cases at the same time, each with a fleet and a receiver of its own, and returns a row for each.
+func measure(ctx context.Context, c Config, cases []Case, progress io.Writer) (rows []Row, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Warmup+time.Duration(c.Windows+len(cases))*c.Window+overhead)
 	defer cancel()
-	b, err := newBed(ctx, c, k.Fleet, k.Agent.Accept, filepath.Join(c.Out, k.dir()))
-	defer func() { err = errors.Join(err, b.stop()) }()
-	if err != nil {
-		return row, err
-	}
-	begun := time.Now()
-	if err := b.startAgent(k, k.Fleet.TargetList()); err != nil {
-		return row, err
-	}
-	row = newRow(c, k)
-	if err := b.rest(ctx, c.Warmup); err != nil {
-		return row, err
-	}
-	warm, err := b.snapshot(ctx)
-	if err != nil {
-		return row, err
-	}
-	row.WarmupFailed, row.WarmupCPU = warm.received.Down, warm.agentCPU.Seconds()
-	for n := range c.Windows {
-		w, err := b.window(ctx)
-		if err != nil {
-			return row, err
+	var beds []*bed
+	defer func() {
+		for _, b := range beds {
+			err = errors.Join(err, b.stop())
 		}
-		row.Windows = append(row.Windows, w)
-		_, _ = fmt.Fprintf(progress, "  window %d: %s\n", n+1, w)
+	}()
+	for n, k := range cases {
+		b, err := newBed(ctx, c, k.Fleet.Beside(n), k.Agent.Accept, filepath.Join(c.Out, k.dir()))
+		beds = append(beds, b)
+		if err != nil {
+			return nil, err
+		}
 	}
-	return row, b.finish(ctx, &row, begun)
+	for n, k := range cases {
+		if err := beds[n].startAgent(k, k.Fleet.Beside(n).TargetList()); err != nil {
+			return nil, err
+		}
+		rows = append(rows, newRow(c, k))
+	}
+	if err := warmUp(ctx, beds, rows); err != nil {
+		return nil, err
+	}
+	for n := range c.Windows {
+		windows, err := windowOf(ctx, beds)
+		if err != nil {
+			return nil, err
+		}
+		for i, w := range windows {
+			rows[i].Windows = append(rows[i].Windows, w)
+			name := ""
+			if len(cases) > 1 {
+				name = cases[i].Name + ": "
+			}
+			_, _ = fmt.Fprintf(progress, "  window %d: %s%s\n", n+1, name, w)
+		}
+	}
+	for i, b := range beds {
+		if c.Strace {
+			if err := b.trace(ctx, &rows[i]); err != nil {
+				return nil, err
+			}
+		}
+		rows[i].Learning.compare(rows[i].Windows)
+	}
+	for i, b := range beds {
+		if err := b.finish(ctx, &rows[i]); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
 }
 
 // finish lets everything served arrive, stops the agent and fills in the totals.
-func (b *bed) finish(ctx context.Context, row *Row, begun time.Time) error {
+func (b *bed) finish(ctx context.Context, row *Row) error {
 	last, err := b.snapshot(ctx)
 	if err != nil {
 		return err
@@ -151,7 +177,7 @@ func (b *bed) finish(ctx context.Context, row *Row, begun time.Time) error {
 		row.Lost = int64(row.Served.Samples) - int64(row.Received.Page())
 	}
 	row.DistinctSeries = row.Received.DistinctSeries
-	row.FirstRequest = time.UnixMilli(row.Received.FirstMillis).Sub(begun).Seconds()
+	row.FirstRequest = time.UnixMilli(row.Received.FirstMillis).Sub(b.agent.begun).Seconds()
 	if row.Final, err = processUsage(b.agent.pid()); err != nil {
 		return err
 	}

@@ -63,6 +63,12 @@ func TestRunMeasuresAnAgent(t *testing.T) {
 	if len(row.Windows) != 2 || row.Served.Samples == 0 || row.Windows[0].RSSMedian == 0 || row.FirstRequest <= 0 {
 		t.Errorf("row = %+v, want two windows with figures", row)
 	}
+	w := row.Windows[0]
+	if w.PerScrape.ReadCalls == 0 || w.PerScrape.WriteCalls == 0 || w.PerSecond.Waits == 0 ||
+		w.PerScrape.ReadBytes < w.PagePerScrape {
+		t.Errorf("counts per scrape %+v, per second %+v; want calls, waits, and the bytes of pages at least",
+			w.PerScrape, w.PerSecond)
+	}
 	var text, markdown, kept bytes.Buffer
 	if err := errors.Join(report.WriteText(&text), report.WriteMarkdown(&markdown),
 		report.WriteJSON(&kept)); err != nil {
@@ -72,7 +78,8 @@ func TestRunMeasuresAnAgent(t *testing.T) {
 	if err := json.Unmarshal(kept.Bytes(), &again); err != nil || again.Rows[0].Served.Samples != row.Served.Samples {
 		t.Errorf("the JSON report does not hold what was measured (%v)", err)
 	}
-	if !strings.Contains(text.String(), "CPU-s/M samples") || !strings.Contains(markdown.String(), "| poster |") {
+	if !strings.Contains(text.String(), "CPU-s/M samples") || !strings.Contains(text.String(), "read calls/scrape") ||
+		!strings.Contains(markdown.String(), "| poster |") {
 		t.Errorf("reports lack their rows:\n%s\n%s", text.String(), markdown.String())
 	}
 	t.Log("\n" + text.String())
@@ -88,6 +95,16 @@ func TestComplete(t *testing.T) {
 	cold.WarmupFailed, cold.Served.Series, cold.Lost = 2, 100, 200
 	if err := (Report{Rows: []Row{cold}}).Complete(); err != nil {
 		t.Error(err)
+	}
+	few := good // all targets in one wave: two minutes have seven of them or eight
+	few.Fleet.Targets = 30
+	few.Windows = []Window{{Seconds: 60, DeliveredPerDue: 1}, {Seconds: 60, DeliveredPerDue: 0.76}}
+	if err := (Report{Rows: []Row{few}, Interval: "15s"}).Complete(); err != nil {
+		t.Error(err)
+	}
+	few.Fleet.Targets = 200
+	if err := (Report{Rows: []Row{few}, Interval: "15s"}).Complete(); err == nil {
+		t.Error("no error for many targets, of which a window cannot lack all")
 	}
 	late, lossy := good, good
 	late.Windows = []Window{{Seconds: 60, DeliveredPerDue: 0.9}}
@@ -123,13 +140,6 @@ func TestParseProc(t *testing.T) {
 	if _, err := parseStatus([]byte("Name:\tx\nThreads:\t1\n")); err == nil {
 		t.Error("no error for a process without memory")
 	}
-	written, err := parseWritten([]byte("rchar: 7\nread_bytes: 8\nwrite_bytes: 4096\ncancelled_write_bytes: 9\n"))
-	if err != nil || written != 4096 {
-		t.Errorf("written = %d, %v; want 4096", written, err)
-	}
-	if _, err := parseWritten([]byte("rchar: 7\n")); err == nil {
-		t.Error("no error for a kernel that does not count what it writes")
-	}
 	busy, stolen, err := parseSystemCPU([]byte("cpu  100 200 300 999 999 10 20 40 0 0\ncpu0 1\n"))
 	if err != nil || busy != 6300*time.Millisecond || stolen != 400*time.Millisecond {
 		t.Errorf("system CPU = %v, %v, %v; want 6.3s busy, 400ms stolen", busy, stolen, err)
@@ -156,11 +166,76 @@ func TestBetween(t *testing.T) {
 	}
 }
 
+func TestOthersAreNotTheBedsOfOneRun(t *testing.T) {
+	windows := withoutEachOther([]Window{
+		{CPUCores: 0.1, FleetCores: 0.1, ReceiverCores: 0.1, OtherCores: 1},
+		{CPUCores: 0.2, FleetCores: 0.2, ReceiverCores: 0.3, OtherCores: 0.29},
+	})
+	if a, b := windows[0].OtherCores, windows[1].OtherCores; a < 0.299 || a > 0.301 || b != 0 {
+		t.Errorf("others' cores = %v and %v, want 0.3 and 0", a, b)
+	}
+}
+
+func TestEnoughDescriptors(t *testing.T) {
+	if err := enoughOf(20_000, 9000); err != nil {
+		t.Error(err)
+	}
+	if err := enoughOf(18_000, 9000); err == nil || !strings.Contains(err.Error(), "ulimit -n 18200") {
+		t.Errorf("error = %v, want the number of descriptors", err)
+	}
+}
+
+// TestLearned waits for as long as the agent takes.
+func TestLearned(t *testing.T) {
+	t.Parallel()
+	c := posterConfig(t, fleet.Page{})
+	k := c.Cases[0]
+	b, err := newBed(t.Context(), c, k.Fleet, k.Agent.Accept, c.Out)
+	t.Cleanup(func() {
+		if err := b.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.startAgent(k, k.Fleet.TargetList()[:9]); err != nil { // a target is missing
+		t.Fatal(err)
+	}
+	var l Learning
+	if err := b.rest(t.Context(), posterInterval); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.learned(t.Context(), &l); err != nil || l.Seconds != 0 {
+		t.Errorf("learned %+v, %v, but a target is missing", l, err)
+	}
+	if err := writeTargets(b.targetsFile, k.Fleet.TargetList()); err != nil {
+		t.Fatal(err)
+	}
+	for l.Seconds == 0 {
+		if err := errors.Join(b.learned(t.Context(), &l), b.rest(t.Context(), 20*time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.CPU <= 0 || l.Scrapes < 10 || l.PeakAnonymous == 0 {
+		t.Errorf("learning = %+v, want its CPU and memory, and a scrape of each of ten targets", l)
+	}
+}
+
+func TestLearning(t *testing.T) {
+	l := Learning{CPU: 5, Scrapes: 300}
+	l.compare([]Window{{CPUPerScrape: 0.002}, {CPUPerScrape: 0.003}, {CPUPerScrape: 0.001}})
+	if got := l.LearnCPU(); got < 4.399 || got > 4.401 {
+		t.Errorf("CPU to learn = %v, want 4.4: 5 s less 300 scrapes of 2 ms", got)
+	}
+}
+
 func TestFleetArgsSayEverything(t *testing.T) {
 	want := fleet.Config{
 		Targets: 3, Series: 7, Replicas: 2, Moving: 0.3, Churn: 0.01, OneAddress: true,
 		Base: netip.MustParseAddrPort("127.2.3.4:99"),
-		Page: fleet.Page{Shuffle: true, Ungrouped: true, BlankLines: true, Timestamps: true, Gzip: true},
+		Page: fleet.Page{Shuffle: true, Ungrouped: true, BlankLines: true, Timestamps: true, Distinct: true,
+			Gzip: true},
 	}
 	var got fleet.Config
 	fs := flag.NewFlagSet("", flag.ContinueOnError)

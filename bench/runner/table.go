@@ -23,6 +23,13 @@ func figures() []figure {
 		{"CPU-s/M samples", cpuPerMillion, digits(3), keyCPU},
 		{"cores", m(func(w Window) float64 { return w.CPUCores }), digits(3), ""},
 		{"warm-up CPU s", func(r Row) float64 { return r.WarmupCPU }, digits(1), "warmup_cpu_seconds"},
+		{"until learned, s", func(r Row) float64 { return r.Learning.Seconds }, measuredDigits(1), ""},
+		{"until learned, CPU s", func(r Row) float64 { return r.Learning.CPU }, measuredDigits(2),
+			"until_learned_cpu_seconds"},
+		{"  above known pages", func(r Row) float64 { return r.Learning.LearnCPU() }, measuredDigits(2),
+			"learn_cpu_seconds"},
+		{"warm-up peak anonymous MiB", func(r Row) float64 { return float64(r.Learning.PeakAnonymous) }, mibs,
+			"warmup_peak_anonymous_bytes"},
 		{"RSS MiB", residentBytes, mibs, keyRSS},
 		{"anonymous MiB", bytes(func(w Window) int64 { return w.AnonymousMedian }), mibs, "rss_anonymous_bytes"},
 		{"of files MiB", bytes(func(w Window) int64 { return w.FileMedian }), mibs, ""},
@@ -50,6 +57,16 @@ func residentBytes(r Row) float64 {
 
 func digits(n int) func(float64) string {
 	return func(v float64) string { return strconv.FormatFloat(v, 'f', n, 64) }
+}
+
+// measuredDigits is digits, and a dash for 0: not measured.
+func measuredDigits(n int) func(float64) string {
+	return func(v float64) string {
+		if v == 0 {
+			return "-"
+		}
+		return digits(n)(v)
+	}
 }
 
 func mibs(v float64) string { return digits(1)(v / (1 << 20)) }
@@ -102,6 +119,12 @@ func (r Report) table() [][]string {
 				return digits(2)(high)
 			})
 		}
+	}
+	for _, f := range CountFigures() {
+		add(f.Name+"/scrape", func(row Row) string { return f.Cell(row.Windows) })
+	}
+	for _, name := range callNames(r.Rows) {
+		add("strace: "+name, func(row Row) string { return row.callCell(name) })
 	}
 	return lines
 }

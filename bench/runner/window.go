@@ -19,6 +19,7 @@ type snapshot struct {
 	busy, stolen                               time.Duration
 	served                                     fleet.Stats
 	received                                   receiver.Stats
+	counts                                     Counts // of the agent
 }
 
 func (b *bed) snapshot(ctx context.Context) (s snapshot, err error) {
@@ -41,6 +42,11 @@ func (b *bed) snapshotWithoutReceived(ctx context.Context) (s snapshot, err erro
 			continue
 		}
 		if *p.into, err = processCPU(p.process.pid()); err != nil {
+			return s, err
+		}
+	}
+	if b.agent != nil {
+		if s.counts, err = b.agent.counts.read(); err != nil {
 			return s, err
 		}
 	}
@@ -74,6 +80,8 @@ type Window struct {
 	FailedScrapes   uint64  `json:"failed_scrapes"`
 	FleetCores      float64 `json:"fleet_cores"`
 	ReceiverCores   float64 `json:"receiver_cores"`
+	PerScrape       Counts  `json:"per_scrape"` // of the agent
+	PerSecond       Counts  `json:"per_second"`
 	OtherCores      float64 `json:"other_cores"`  // everything on this machine that is not ours
 	StolenCores     float64 `json:"stolen_cores"` // what the hypervisor kept back
 }
@@ -88,27 +96,98 @@ func (w Window) String() string {
 
 // window watches the agent for the length of one window.
 func (b *bed) window(ctx context.Context) (Window, error) {
-	begin, err := b.snapshot(ctx)
+	windows, err := windowOf(ctx, []*bed{b})
 	if err != nil {
 		return Window{}, err
 	}
-	var seen []usage
-	for end := begin.at.Add(b.config.Window); time.Now().Before(end); {
-		if err := b.rest(ctx, min(time.Second, time.Until(end))); err != nil {
-			return Window{}, err
-		}
-		now, err := processUsage(b.agent.pid())
-		if err != nil {
-			return Window{}, err
-		}
-		seen = append(seen, now)
-	}
-	end, err := b.snapshot(ctx)
-	if err != nil {
-		return Window{}, err
-	}
-	return b.between(begin, end, seen), nil
+	return windows[0], nil
 }
+
+// windowOf watches the agents of all beds at the same time, for the length of one window.
+func windowOf(ctx context.Context, beds []*bed) ([]Window, error) {
+	begin, err := snapshots(ctx, beds)
+	if err != nil {
+		return nil, err
+	}
+	seen := make([][]usage, len(beds))
+	for end := begin[0].at.Add(beds[0].config.Window); time.Now().Before(end); {
+		if err := restOf(ctx, beds, min(time.Second, time.Until(end))); err != nil {
+			return nil, err
+		}
+		for i, b := range beds {
+			now, err := b.memory()
+			if err != nil {
+				return nil, err
+			}
+			seen[i] = append(seen[i], now)
+		}
+	}
+	end, err := snapshots(ctx, beds)
+	if err != nil {
+		return nil, err
+	}
+	var windows []Window
+	for i, b := range beds {
+		windows = append(windows, b.between(begin[i], end[i], seen[i]))
+	}
+	return withoutEachOther(windows), nil
+}
+
+func snapshots(ctx context.Context, beds []*bed) (all []snapshot, err error) {
+	for _, b := range beds {
+		s, err := b.snapshot(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// restOf waits as rest does, for all beds.
+func restOf(ctx context.Context, beds []*bed, d time.Duration) error {
+	end := time.Now().Add(d)
+	for _, b := range beds {
+		if err := b.rest(ctx, max(0, time.Until(end))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// memory returns the agent's memory at the moment, and counts the context switches of threads that may end soon. If the
+// agent has ended, the error tells how.
+func (b *bed) memory() (usage, error) {
+	err := b.agent.counts.look()
+	if err == nil {
+		var u usage
+		if u, err = processUsage(b.agent.pid()); err == nil {
+			return u, nil
+		}
+	}
+	select {
+	case <-b.agent.done:
+		return usage{}, b.agent.ended()
+	case <-time.After(time.Second): // the kernel forgets a process a moment before we hear of its end
+		return usage{}, err
+	}
+}
+
+// withoutEachOther takes what the processes of one bed used out of what the windows of the others call others' cores.
+func withoutEachOther(windows []Window) []Window {
+	all := 0.0
+	for _, w := range windows {
+		all += w.ownCores()
+	}
+	for i := range windows {
+		w := &windows[i]
+		w.OtherCores = max(0, w.OtherCores-(all-w.ownCores()))
+	}
+	return windows
+}
+
+// ownCores is what the agent, the fleet and the receiver used.
+func (w Window) ownCores() float64 { return w.CPUCores + w.FleetCores + w.ReceiverCores }
 
 // between returns the figures of the time between two snapshots.
 func (b *bed) between(begin, end snapshot, seen []usage) Window {
@@ -126,7 +205,7 @@ func (b *bed) between(begin, end snapshot, seen []usage) Window {
 		StolenCores:   cores(begin.stolen, end.stolen),
 	}
 	runner := cores(begin.runnerCPU, end.runnerCPU)
-	w.OtherCores = max(0, cores(begin.busy, end.busy)-w.CPUCores-w.FleetCores-w.ReceiverCores-runner)
+	w.OtherCores = max(0, cores(begin.busy, end.busy)-w.ownCores()-runner)
 	cpu := (end.agentCPU - begin.agentCPU).Seconds()
 	w.CPUPerMillion = ratio(cpu*1e6, float64(w.Scrapes)*b.kept)
 	w.CPUPerScrape = ratio(cpu, float64(w.Scrapes))
@@ -139,6 +218,8 @@ func (b *bed) between(begin, end snapshot, seen []usage) Window {
 	w.DeliveredPerDue = ratio(float64(w.Delivered), due)
 	w.WirePerSample = ratio(float64(end.received.WireBytes-begin.received.WireBytes),
 		float64(end.received.Samples-begin.received.Samples))
+	w.PerScrape = end.counts.since(begin.counts, float64(w.Scrapes))
+	w.PerSecond = end.counts.since(begin.counts, elapsed)
 	w.watched(seen)
 	return w
 }

@@ -16,9 +16,15 @@ import (
 )
 
 // shapes are the fleets that documents speak of.
-var shapes = map[string]struct{ targets, series int }{
-	"S": {200, 2000}, "L": {20, 20_000}, "M": {1000, 500},
+var shapes = map[string]struct {
+	targets, series int
+	interval        time.Duration
+}{
+	"S": {200, 2000, usualInterval}, "L": {20, 20_000, usualInterval}, "M": {1000, 500, usualInterval},
+	"XL": {9000, 200, 15 * time.Second}, "N": {30, 1000, 15 * time.Second},
 }
+
+const usualInterval = 10 * time.Second
 
 // options are the flags that all measurements have in common.
 type options struct {
@@ -34,13 +40,14 @@ func newOptions(name, agents string, f fleet.Config) *options {
 	o := &options{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), fleet: f}
 	runner.FleetFlags(o.FlagSet, &o.fleet)
 	c := &o.config
-	o.StringVar(&o.shape, "fleet", "", "targets and series by name: S (200 x 2,000), L (20 x 20,000), M (1,000 x 500)")
+	o.StringVar(&o.shape, "fleet", "", "targets, series and interval by name: S (200 x 2,000), L (20 x 20,000), "+
+		"M (1,000 x 500), all every 10 s; XL (9,000 x 200), N (a node's: 30 x 1,000), both every 15 s")
 	o.StringVar(&o.agents, "agents", agents, "agents, one after another, separated by commas")
 	o.StringVar(&c.Build, "build", "", "version of our own program, for the report")
 	o.StringVar(&c.Programs, "programs", "bin", "folder of our program")
 	o.StringVar(&c.Peers, "peers", "bin", "folder of the peers' programs")
 	o.StringVar(&c.Out, "out", "out", "folder for logs, configurations and the report")
-	o.DurationVar(&c.Interval, "interval", 10*time.Second, "scrape interval")
+	o.DurationVar(&c.Interval, "interval", usualInterval, "scrape interval; if not given, that of -fleet")
 	o.DurationVar(&c.Delay, "delay", 0, "batch_send_deadline; 0: the agent's default")
 	o.DurationVar(&c.Warmup, "warmup", 40*time.Second, "time before the first window")
 	o.DurationVar(&c.Window, "window", time.Minute, "length of a window")
@@ -57,8 +64,11 @@ func (o *options) parse(args []string) error {
 	c := &o.config
 	if s, ok := shapes[o.shape]; ok {
 		o.fleet.Targets, o.fleet.Series = s.targets, s.series
+		if !o.isGiven("interval") {
+			c.Interval = s.interval
+		}
 	} else if o.shape != "" {
-		return fmt.Errorf("-fleet: %q is not S, L or M", o.shape)
+		return fmt.Errorf("-fleet: %q is not S, L, M, XL or N", o.shape)
 	}
 	if c.Interval <= 0 || c.Window <= 0 || o.duration <= 0 {
 		return errors.New("-interval, -window and -duration must be more than 0")
@@ -75,6 +85,12 @@ func (o *options) parse(args []string) error {
 	c.Cases = runner.Cases(agents, o.fleet)
 	c.Self, err = os.Executable()
 	return err
+}
+
+// isGiven reports whether the command line has the flag.
+func (o *options) isGiven(name string) (given bool) {
+	o.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	return given
 }
 
 // report is what every measurement ends in.

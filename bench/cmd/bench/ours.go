@@ -10,24 +10,31 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/bench/runner"
 )
 
-// diff compares two builds of our own program, in turns.
+// diff compares two builds of our own program, or two agents, in turns or at the same time.
 func diff(ctx context.Context, args []string) error {
 	o := newOptions("diff", "envoy-scraper-2.0", fleet.DefaultConfig())
-	base := o.String("base-program", "", "the program to compare with")
-	fresh := o.String("new-program", "", "the program to look at")
+	o.BoolVar(&o.config.Together, "together", false, "both at the same time, each with a fleet and a receiver of its "+
+		"own: a round is a window. Otherwise in turns")
+	base := o.String("base-program", "", "the program to compare with; not needed if -agents names two")
+	fresh := o.String("new-program", "", "the program to look at; not needed if -agents names two")
 	baseName := o.String("base-name", "base", "what the report calls it")
 	freshName := o.String("new-name", "new", "what the report calls it")
 	if err := o.parse(args); err != nil {
 		return err
 	}
-	if *base == "" || *fresh == "" || len(o.config.Cases) != 1 {
-		return errors.New("-base-program and -new-program must name a program each, -agents one agent")
+	switch cases := o.config.Cases; {
+	case len(cases) == 2 && *base == "" && *fresh == "":
+		if cases[0].Name == cases[1].Name {
+			return errors.New("-agents must name two different agents, or one, with a program for each side")
+		}
+	case len(cases) == 1 && *base != "" && *fresh != "":
+		k, other := cases[0], cases[0]
+		k.Program, k.Name = *base, *baseName
+		other.Program, other.Name = *fresh, *freshName
+		o.config.Cases = []runner.Case{k, other}
+	default:
+		return errors.New("-agents must name two agents, or one with -base-program and -new-program")
 	}
-	k := o.config.Cases[0]
-	other := k
-	k.Program, k.Name = *base, *baseName
-	other.Program, other.Name = *fresh, *freshName
-	o.config.Cases = []runner.Case{k, other}
 	report, err := runner.Diff(ctx, o.config, os.Stderr)
 	if len(report.Rounds) == 0 {
 		return err

@@ -19,7 +19,7 @@ func publishReport(_ context.Context, args []string) error {
 	flags := flag.NewFlagSet("publish", flag.ContinueOnError)
 	root := flags.String("root", ".", "folder of the repository")
 	file := flags.String("report", "bench/out/S/report.json", "report of bench run")
-	fleet := flags.String("fleet", "S", "name of the report's fleet: S, L or M")
+	fleet := flags.String("fleet", "S", "name of the report's fleet: S, L, M, XL or N")
 	commit := flags.String("commit", "", "commit of the program that was measured")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -17,6 +17,8 @@ import (
 func run(ctx context.Context, args []string) error {
 	o := newOptions("run", "envoy-scraper", fleet.DefaultConfig())
 	mustDeliver := o.Bool("must-deliver", false, "fail unless every sample arrived, in order, and no scrape failed")
+	o.BoolVar(&o.config.Strace, "strace", false, "count the agent's system calls by name in one more window, if "+
+		"strace is installed")
 	if err := o.parse(args); err != nil {
 		return err
 	}
@@ -30,12 +32,14 @@ func run(ctx context.Context, args []string) error {
 	return err
 }
 
-// scale measures fleets of several sizes: is the CPU of a sample the same?
+// scale measures fleets of several sizes beside one: is the CPU of a sample the same?
 func scale(ctx context.Context, args []string) error {
 	f := fleet.DefaultConfig()
 	f.Series = 200
 	o := newOptions("scale", "envoy-scraper-2.0", f)
-	list := o.String("sizes", "100,300,1000,2000", "numbers of targets, separated by commas")
+	o.config.Interval = 15 * time.Second
+	list := o.String("sizes", "100,1000,3000,9000", "numbers of targets, separated by commas")
+	reference := o.Int("reference", 300, "number of targets that runs beside each of them")
 	if err := o.parse(args); err != nil {
 		return err
 	}
@@ -47,7 +51,7 @@ func scale(ctx context.Context, args []string) error {
 		}
 		sizes = append(sizes, n)
 	}
-	report, err := runner.Scale(ctx, o.config, sizes, os.Stderr)
+	report, err := runner.Scale(ctx, o.config, sizes, *reference, os.Stderr)
 	if len(report.Rows) == 0 {
 		return err
 	}
