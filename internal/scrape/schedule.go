@@ -40,8 +40,8 @@ const (
 	maxWait              = 2 * waveLength
 )
 
-// maxWaiting is how many workers wait for a scrape at most. Scrapes that wait for slow targets, thousands at times, have
-// workers too, which end.
+// maxWaiting is how many workers wait for a scrape at most. Scrapes that wait for slow targets, thousands at times,
+// have workers too, which end.
 const maxWaiting = 2 * maxConcurrentScrapes
 
 // noneDue is how long the timer is set if no loop waits for its due time.

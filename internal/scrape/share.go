@@ -180,13 +180,15 @@ func (ps *Pools) movedHere(p *pool, t *target) time.Time {
 	return ps.phase.Since
 }
 
-// first returns the first due time of a target after now that is at least one interval after since, when it moved.
+// first returns the first due time of a target after now that is at least one interval after since, when it moved. The
+// caller holds mu.
 func (ps *Pools) first(t *target, since, now time.Time) time.Time {
 	from := now
 	if wait := since.Add(t.interval - 1).Sub(now); wait > 0 {
 		from = now.Add(wait)
 	}
-	return from.Add(t.offset(from, ps.seed))
+	w := waves{t.interval, ps.seed}
+	return from.Add(w.untilOffset(w.offset(t, ps.waves.of(t.interval)), from))
 }
 
 // nextMove returns when a wanted target of this instance moves to another one; zero: no such instant is known.

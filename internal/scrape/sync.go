@@ -15,6 +15,7 @@ import (
 //	relabelAll       makes targets of the groups that changed; it holds no lock that pages wait for
 //	regroup          replaces the old groups
 //	retireAll        has loops leave whose target is lost or another instance's, or whose job has other rules now
+//	adaptWaves       changes in how many waves targets are scraped, if there are many more or fewer
 //	predecessors     pairs each new target with a departing loop that had the same labels
 //	start            starts a loop for each target that has none
 //	reviewDeparting  changes how departing loops end, if the map of shards or discovery says so
@@ -139,6 +140,7 @@ func (ps *Pools) regroup(p *pool, made []replacement) []touched {
 func (ps *Pools) updateLoops(p *pool, all []touched) {
 	ps.checkLimit(p)
 	fresh := ps.retireAll(p, all)
+	ps.adaptWaves()
 	before := ps.predecessors(p, fresh)
 	ps.inChunks(len(fresh), func(i int) {
 		t := fresh[i]
@@ -178,6 +180,7 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 		case !wanted || ps.isOthers(p, p.wanted.keyOf(hash)):
 			if l != nil {
 				delete(p.loops, hash)
+				ps.waves.add(l.target, -1)
 				ps.retire(p, l, eventLose)
 			}
 		case l != nil && l.job == p.state:
@@ -185,10 +188,13 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 			ps.schedule.send(l, event{kind: eventPlanMove, move: ps.nextMove(p, l.target)})
 		case !starting[hash]:
 			starting[hash] = true
+			t := all[i].make(maker, o)
 			if l != nil { // it stays in loops until its successor starts
 				ps.retire(p, l, eventOutdate)
+				ps.waves.add(l.target, -1)
 			}
-			fresh = append(fresh, all[i].make(maker, o))
+			ps.waves.add(t, 1)
+			fresh = append(fresh, t)
 		}
 	})
 	return fresh
