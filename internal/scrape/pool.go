@@ -67,7 +67,7 @@ type Pools struct {
 	// mu is locked for milliseconds at a time: pages and ends of loops wait for it.
 	mu       sync.Mutex // guards the following
 	jobs     map[string]*pool
-	waves    waveCounts
+	waves    waveCounts  // changes only while changing is locked, too
 	shards   shard.Map   // zero: this instance has all targets
 	phase    shard.Phase // of shards, in force
 	lostLoop bool        // a target of this instance has no loop
@@ -206,7 +206,7 @@ func (ps *Pools) Adopt(plan *Plan) {
 			ps.remove(name, p)
 		}
 	}
-	ps.adaptWaves()
+	ps.adaptWaves(nil, nil)
 }
 
 // adopt makes state the configuration of its job, and returns the job's pool. It returns false if the targets stay as
@@ -305,7 +305,6 @@ func (ps *Pools) ended(l *loop) {
 	p.departing.remove(l)
 	if p.loops[l.target.hash] == l { // the schedule ended it, but the map of shards or the clock changed meanwhile
 		delete(p.loops, l.target.hash)
-		ps.waves.add(l.target, -1)
 		ps.lostLoop = true
 		ps.checkPhaseNow()
 	}
@@ -318,9 +317,6 @@ func (ps *Pools) remove(name string, p *pool) {
 	delete(ps.jobs, name)
 	loops, leaving := p.loops, p.departing
 	p.loops, p.departing = nil, nil
-	for _, l := range loops {
-		ps.waves.add(l.target, -1)
-	}
 	ps.mu.Unlock()
 	for _, l := range loops {
 		ps.schedule.send(l, event{kind: eventStop})

@@ -78,8 +78,10 @@ const maxPhaseWait = time.Second
 // other instances have changed by then.
 const minStepBack = time.Minute
 
-// runPhases puts each phase of the map into force at its instant, until ctx ends.
+// runPhases puts each phase of the map into force at its instant, and adapts the waves to pages, until ctx ends.
 func (ps *Pools) runPhases(ctx context.Context) {
+	recount := time.NewTicker(recountWaves)
+	defer recount.Stop()
 	for {
 		var instant <-chan time.Time
 		if wait, pending := ps.applyPhase(time.Now()); pending {
@@ -90,6 +92,10 @@ func (ps *Pools) runPhases(ctx context.Context) {
 			return
 		case <-ps.checkPhase:
 		case <-instant:
+		case <-recount.C:
+			ps.changing.Lock()
+			ps.adaptWaves(nil, nil)
+			ps.changing.Unlock()
 		}
 	}
 }

@@ -140,7 +140,7 @@ func (ps *Pools) regroup(p *pool, made []replacement) []touched {
 func (ps *Pools) updateLoops(p *pool, all []touched) {
 	ps.checkLimit(p)
 	fresh := ps.retireAll(p, all)
-	ps.adaptWaves()
+	ps.adaptWaves(p, fresh)
 	before := ps.predecessors(p, fresh)
 	ps.inChunks(len(fresh), func(i int) {
 		t := fresh[i]
@@ -180,7 +180,6 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 		case !wanted || ps.isOthers(p, p.wanted.keyOf(hash)):
 			if l != nil {
 				delete(p.loops, hash)
-				ps.waves.add(l.target, -1)
 				ps.retire(p, l, eventLose)
 			}
 		case l != nil && l.job == p.state:
@@ -188,13 +187,10 @@ func (ps *Pools) retireAll(p *pool, all []touched) []*target {
 			ps.schedule.send(l, event{kind: eventPlanMove, move: ps.nextMove(p, l.target)})
 		case !starting[hash]:
 			starting[hash] = true
-			t := all[i].make(maker, o)
 			if l != nil { // it stays in loops until its successor starts
 				ps.retire(p, l, eventOutdate)
-				ps.waves.add(l.target, -1)
 			}
-			ps.waves.add(t, 1)
-			fresh = append(fresh, t)
+			fresh = append(fresh, all[i].make(maker, o))
 		}
 	})
 	return fresh

@@ -3,16 +3,20 @@ package scrape
 import "time"
 
 // Scrapes come in waves: the targets of an interval are due close together. A process that wakes for each scrape alone
-// finds its caches cold and its processor asleep. A wave begins at most every waveInterval, and the due times of its
-// targets are spread over waveLength. Where few targets are scraped, waves are further apart: there are as many as keep
-// targetsPerWave in each. Example: 30 targets with an interval of 15 s have two waves, and a target has its due times
-// at 3.021 s, 18.021 s, 33.021 s. 300 targets have 15 waves.
+// finds its caches cold and its processor asleep. Waves are at least waveInterval apart, and the due times of a wave are
+// spread over waveLength. Where there is less to scrape there are fewer waves: see waves.count. Example: 30 targets with
+// an interval of 15 s have one wave, and one of them has its due times at 3.021 s, 18.021 s, 33.021 s. 1,000 targets
+// have 15 waves.
 const (
 	waveInterval = time.Second
 	waveLength   = 50 * time.Millisecond
 
-	targetsPerWave    = 15 // more waves begin when each has as many
-	minTargetsPerWave = 10 // fewer waves begin when each has less: a pod more or less moves no target
+	// How many targets each wave has at least, if there are several: 25 with an interval of 10 s, 50 from 20 s on. The
+	// scrapes of 50 targets that answer slowly begin within 125 ms, since two begin in slowScrape. So most scrapes are
+	// less late than timestamps tolerate, see toleranceShare.
+	leastShare   = 400 * time.Millisecond // of the interval, for each target
+	maxLeast     = 50
+	pageOfTarget = 2_500 // a larger page counts as one target for each so many samples, or part of them
 )
 
 // waves says how the due times of one interval are spread over it. It is immutable.
@@ -24,27 +28,14 @@ type waves struct {
 // most returns into how many waves the interval can be divided. 1: it is so short that due times are spread evenly.
 func (w waves) most() int { return max(1, int(w.interval/waveInterval)) }
 
-// next returns the number of waves that follows on count, if there are more: the double, up to most.
-func (w waves) next(count int) int {
-	if most := w.most(); 3*count > most {
-		return most
-	}
-	return 2 * count
-}
-
-// count returns how many waves a number of targets needs, where there were before waves. From count to next(count) the
-// targets of count waves stay where they are.
+// count returns how many waves there are for so many targets, where there were before waves. With an interval of 15 s
+// that is 15, 8, 4, 2 or 1. A wave that is there may be a quarter smaller than a new one, so that a pod more or less does
+// not move others.
 func (w waves) count(before, targets int) int {
-	count := 1
-	for count < w.most() {
-		next, least := w.next(count), targetsPerWave
-		if next <= before {
-			least = minTargetsPerWave
-		}
-		if targets < least*next {
-			break
-		}
-		count = next
+	least := int(min(maxLeast, w.interval/leastShare))
+	count := w.most()
+	for count > 1 && (targets < least*3/4*count || count > before && targets < least*count) {
+		count = (count + 1) / 2
 	}
 	return count
 }
@@ -74,58 +65,73 @@ func (w waves) untilOffset(offset time.Duration, now time.Time) time.Duration {
 	return wait
 }
 
-// waveCount is in how many waves the targets of an interval are scraped, over all jobs.
-type waveCount struct {
-	targets int // of all jobs
-	count   int // of waves
-}
+// waveCounts says in how many waves the targets of each interval are scraped, those of all jobs together.
+type waveCounts map[time.Duration]int
 
-// waveCounts are the counts of all intervals that this instance has targets of.
-type waveCounts map[time.Duration]waveCount
+func (c waveCounts) of(interval time.Duration) int { return max(c[interval], 1) }
 
-// add counts a target, or, with by -1, one less.
-func (c waveCounts) add(t *target, by int) {
-	w := c[t.interval]
-	if w.targets += by; w.targets == 0 {
-		delete(c, t.interval)
-		return
-	}
-	w.count = max(w.count, 1)
-	c[t.interval] = w
-}
+// recountWaves is how often waves are adapted to the sizes of pages. Changes of targets are noticed at once.
+const recountWaves = 30 * time.Second
 
-// of returns in how many waves the targets of an interval are scraped.
-func (c waveCounts) of(interval time.Duration) int { return max(c[interval].count, 1) }
-
-// adaptWaves changes in how many waves targets are scraped, as their number demands. A target that comes into another
-// wave has its next due time half an interval to one and a half after the one before, see life.finish. The caller holds
-// changing.
-func (ps *Pools) adaptWaves() {
-	var moved []*loop
-	before := map[time.Duration]int{}
+// adaptWaves changes in how many waves targets are scraped, as their number and the sizes of their pages demand. fresh
+// are targets of starting that get a loop next. A target that comes into another wave has its next due time half an interval
+// to one and a half after the one before, see life.finish. The caller holds changing.
+func (ps *Pools) adaptWaves(starting *pool, fresh []*target) {
 	ps.mu.Lock()
-	for interval, c := range ps.waves {
-		if count := (waves{interval: interval}).count(c.count, c.targets); count != c.count {
-			before[interval] = c.count
-			ps.waves[interval] = waveCount{c.targets, count}
+	before := ps.waves
+	ps.waves = ps.countWaves(starting, fresh)
+	moved := ps.loopsWithout(before)
+	ps.mu.Unlock()
+	ps.inChunks(len(moved), func(i int) {
+		t := moved[i].target
+		w := waves{t.interval, ps.seed}
+		if by := w.offset(t, ps.waves.of(t.interval)) - w.offset(t, before.of(t.interval)); by != 0 {
+			ps.schedule.send(moved[i], event{kind: eventShift, shift: by})
 		}
+	})
+}
+
+// countWaves returns in how many waves targets are to be scraped. The caller holds mu.
+func (ps *Pools) countWaves(starting *pool, fresh []*target) waveCounts {
+	counts := waveCounts{}
+	for _, p := range ps.jobs {
+		for _, l := range p.loops {
+			counts[l.target.interval] += l.countForWaves()
+		}
+	}
+	for _, t := range fresh {
+		if starting.loops[t.hash] == nil {
+			counts[t.interval]++
+		}
+	}
+	for interval, targets := range counts {
+		counts[interval] = waves{interval: interval}.count(ps.waves.of(interval), targets)
+	}
+	return counts
+}
+
+// loopsWithout returns the loops of intervals that have another number of waves than before. The caller holds mu.
+func (ps *Pools) loopsWithout(before waveCounts) (moved []*loop) {
+	same := true
+	for interval, count := range ps.waves {
+		same = same && count == before.of(interval)
+	}
+	if same {
+		return nil
 	}
 	for _, p := range ps.jobs {
-		if len(before) == 0 {
-			break
-		}
 		for _, l := range p.loops {
-			if before[l.target.interval] > 0 {
+			if interval := l.target.interval; ps.waves.of(interval) != before.of(interval) {
 				moved = append(moved, l)
 			}
 		}
 	}
-	ps.mu.Unlock()
-	ps.inChunks(len(moved), func(i int) {
-		l, interval := moved[i], moved[i].target.interval
-		w := waves{interval, ps.seed}
-		if by := w.offset(l.target, ps.waves.of(interval)) - w.offset(l.target, before[interval]); by != 0 {
-			ps.schedule.send(l, event{kind: eventShift, shift: by})
-		}
-	})
+	return moved
+}
+
+// countForWaves returns as how many targets the loop counts: one, unless its page is large.
+func (l *loop) countForWaves() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(1, (int(l.status.wholeSamples)+pageOfTarget-1)/pageOfTarget)
 }

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/common/model"
 )
 
 // someTargets returns n targets with an interval.
@@ -42,16 +45,27 @@ func TestRow49OffsetsAreStableAndSpread(t *testing.T) {
 	}
 }
 
+// countsOf lists all numbers of waves of an interval, from 1.
+func countsOf(w waves) []int {
+	counts := []int{w.most()}
+	for c := w.most(); c > 1; {
+		c = (c + 1) / 2
+		counts = append(counts, c)
+	}
+	slices.Reverse(counts)
+	return counts
+}
+
 // TestWavesAreAsManyAsSaid: offsets fall into as many waves as there are to be, each of them waveLength long and at
-// least waveInterval after the one before, and none holds more than its share of the targets.
+// least waveInterval after the one before, and none holds more than twice its share of the targets.
 func TestWavesAreAsManyAsSaid(t *testing.T) {
 	for _, interval := range someIntervals() {
 		w := waves{interval, 0x9e3779b97f4a7c15}
-		for count := 1; w.most() > 1; count = w.next(count) {
-			targets := someTargets(200*count, interval)
-			if interval == time.Hour {
-				targets = targets[:min(len(targets), 20_000)]
-			}
+		if w.most() == 1 {
+			continue
+		}
+		for _, count := range countsOf(w) {
+			targets := someTargets(min(500*count, 100_000), interval)
 			in := map[time.Duration]int{} // by the beginning of the wave
 			for _, target := range targets {
 				offset := (w.offset(target, count) - time.Duration(w.seed%uint64(waveInterval)) + interval) % interval
@@ -60,87 +74,90 @@ func TestWavesAreAsManyAsSaid(t *testing.T) {
 				}
 				in[offset.Truncate(waveInterval)]++
 			}
-			if len(in) != count && len(targets) == 200*count {
+			if len(in) != count {
 				t.Errorf("interval %v: %d waves, want %d", interval, len(in), count)
 			}
 			for begin, n := range in {
-				if n > 4*len(targets)/count+100 {
-					t.Errorf("interval %v, %d waves: %d of %d targets in that at %v",
-						interval, count, n, len(targets), begin)
+				if share := len(targets) / count; n > 2*share+50 {
+					t.Errorf("interval %v, %d waves: %d targets in that at %v, where %d are its share",
+						interval, count, n, begin, share)
 				}
-			}
-			if count == w.most() {
-				break
 			}
 		}
 	}
 }
 
-// TestNumberOfWaves: where there are enough targets each wave has at least minTargetsPerWave, and the number
-// follows on growing and falling numbers of targets in few steps, at different numbers.
 func TestNumberOfWaves(t *testing.T) {
 	for _, c := range []struct {
 		interval      time.Duration
 		targets, want int
 	}{
-		{15 * time.Second, 1, 1}, {15 * time.Second, 29, 1}, {15 * time.Second, 30, 2}, {15 * time.Second, 60, 4},
-		{15 * time.Second, 120, 8}, {15 * time.Second, 225, 15}, {15 * time.Second, 100_000, 15},
-		{10 * time.Second, 200, 10}, {10 * time.Second, 149, 4}, {time.Second, 1000, 1}, {2 * time.Second, 1000, 2},
-		{time.Minute, 9000, 60},
+		{15 * time.Second, 1, 1}, {15 * time.Second, 30, 1}, {15 * time.Second, 100, 2}, {15 * time.Second, 200, 4},
+		{15 * time.Second, 1000, 15}, {15 * time.Second, 9000, 15},
+		{10 * time.Second, 200, 5}, {10 * time.Second, 249, 5}, {10 * time.Second, 250, 10}, {10 * time.Second, 1000, 10},
+		{5 * time.Second, 30, 2}, {5 * time.Second, 100, 5}, {2 * time.Second, 30, 2},
+		{time.Minute, 200, 4}, {time.Minute, 9000, 60}, {time.Second, 1000, 1}, {1000 * 24 * time.Hour, 1000, 11},
 	} {
 		if got := (waves{interval: c.interval}).count(1, c.targets); got != c.want {
 			t.Errorf("%d targets every %v: %d waves, want %d", c.targets, c.interval, got, c.want)
 		}
 	}
+}
+
+// TestNumberOfWavesHasSteps: it grows and falls with the number of targets, and falls at fewer than it grew at.
+func TestNumberOfWavesHasSteps(t *testing.T) {
+	const most = 4000
 	for _, interval := range someIntervals() {
 		w := waves{interval: interval}
-		count, up, down := 1, map[int]int{}, map[int]int{} // by the number before: targets at a step
-		for n := range 3000 {
-			if next := w.count(count, n); next != count {
-				up[count], count = n, next
+		count, grew := 1, map[int]int{} // number of waves -> the number of targets at which it was reached
+		for n := range most {
+			if next := w.count(count, n); next < count {
+				t.Fatalf("interval %v: from %d to %d waves although there are more targets", interval, count, next)
+			} else if next != count {
+				grew[next], count = n, next
 			}
 		}
-		if w.most() <= 60 && count != w.most() {
-			t.Errorf("interval %v: %d waves for 3000 targets, want %d", interval, count, w.most())
+		if most := w.most(); most <= 60 && count != most {
+			t.Errorf("interval %v: %d waves, want %d", interval, count, most)
 		}
-		for n := 3000; n >= 0; n-- {
-			if next := w.count(count, n); next != count {
-				down[next], count = n, next
+		for n := most; n >= 0; n-- {
+			next := w.count(count, n)
+			if next > count {
+				t.Fatalf("interval %v: from %d to %d waves although there are fewer targets", interval, count, next)
 			}
-		}
-		if count != 1 || len(up) != len(down) {
-			t.Errorf("interval %v: %d waves for no target, steps up at %v, down at %v", interval, count, up, down)
-		}
-		for before, n := range up {
-			if n-down[before] < n/4 {
-				t.Errorf("interval %v: a step from %d waves at %d targets, and back at %d",
-					interval, before, n, down[before])
+			if next != count && n > grew[count]*4/5 {
+				t.Errorf("interval %v: %d waves at %d targets, and %d again at %d", interval, count, grew[count], next, n)
 			}
+			count = next
+		}
+		if count != 1 {
+			t.Errorf("interval %v: %d waves for nothing", interval, count)
 		}
 	}
 }
 
-// TestAStepMovesFewTargets: half of them move when the number of waves doubles, and to a place that is nearer than half
-// an interval. A number of waves that follows on another one moves as few as it can.
+// TestAStepMovesFewTargets: half of them where the number of waves doubles. None moves by more than half an interval, nor
+// farther than to the wave before or behind.
 func TestAStepMovesFewTargets(t *testing.T) {
 	for _, interval := range someIntervals() {
 		w := waves{interval, 77}
 		targets := someTargets(2000, interval)
-		for count := 1; count < w.most(); count = w.next(count) {
-			next, moved := w.next(count), 0
+		counts := countsOf(w)
+		for i, next := range counts[1:] {
+			count, moved := counts[i], 0
+			farthest := min(interval/2, interval/time.Duration(count)+waveInterval)
 			for _, target := range targets {
 				by := nearest(w.offset(target, next)-w.offset(target, count), interval)
 				if by != 0 {
 					moved++
 				}
-				if by < -interval/2 || by > interval/2 {
+				if by.Abs() > farthest {
 					t.Fatalf("interval %v, %d to %d waves: a target moves by %v", interval, count, next, by)
 				}
 			}
-			least := len(targets) * (next - count) / next
-			if moved > least+len(targets)/6+50 {
-				t.Errorf("interval %v, %d to %d waves: %d of %d targets move, the least is %d",
-					interval, count, next, moved, len(targets), least)
+			if half := len(targets) / 2; next == 2*count && moved > half+half/5 {
+				t.Errorf("interval %v, %d to %d waves: %d of %d targets move, want half of them",
+					interval, count, next, moved, len(targets))
 			}
 		}
 	}
@@ -171,7 +188,7 @@ func TestTargetsMoveToNewWaves(t *testing.T) {
 		r.apply(t, job(t, ""))
 		const interval = 10 * time.Second
 		everyone := crowd(r)
-		sizes := []int{5, 40, 200, 60, 30, 140, 155, 12, 200, 3}
+		sizes := []int{5, 60, 200, 90, 30, 110, 155, 12, 200, 3}
 		for _, n := range sizes {
 			r.discover(everyone[:n]...)
 			pass(57 * time.Second)
@@ -202,12 +219,12 @@ func TestTargetsMoveToNewWaves(t *testing.T) {
 		if shifted == 0 {
 			t.Error("no target moved")
 		}
-		if ps := r.Pools; len(ps.waves) != 1 || ps.waves[interval].targets != 3 || ps.waves.of(interval) != 1 {
-			t.Errorf("counts at the end: %v", ps.waves)
+		if got := r.waves.of(interval); got != 1 {
+			t.Errorf("%d waves for 3 targets", got)
 		}
 		r.apply(t)
 		if len(r.waves) != 0 {
-			t.Errorf("counts without a job: %v", r.waves)
+			t.Errorf("waves without a job: %v", r.waves)
 		}
 	})
 }
@@ -261,4 +278,30 @@ func TestWavesDoNotDependOnTheOrderOfDiscovery(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWavesFollowTheSizesOfPages: few targets with large pages have several waves.
+func TestWavesFollowTheSizesOfPages(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		var page strings.Builder
+		for i := range 20_000 {
+			fmt.Fprintf(&page, "x{n=\"%d\"} 1\n", i)
+		}
+		var found []model.LabelSet
+		for i := range 10 {
+			address := fmt.Sprintf("t%d:1", i)
+			r.pages.set(address, page.String())
+			found = append(found, at(address))
+		}
+		r.apply(t, job(t, ""))
+		r.discover(found...)
+		pass(time.Second)
+		if got := r.waves.of(10 * time.Second); got != 1 {
+			t.Errorf("%d waves before a page was read, want 1", got)
+		}
+		pass(time.Minute)
+		if got := r.waves.of(10 * time.Second); got != 3 { // as for 80 targets
+			t.Errorf("%d waves for 200,000 samples, want 3", got)
+		}
+	})
 }
