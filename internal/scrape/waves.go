@@ -74,8 +74,8 @@ func (c waveCounts) of(interval time.Duration) int { return max(c[interval], 1) 
 const recountWaves = 30 * time.Second
 
 // adaptWaves changes in how many waves targets are scraped, as their number and the sizes of their pages demand. fresh
-// are targets of starting that get a loop next. A target that comes into another wave has its next due time half an interval
-// to one and a half after the one before, see life.finish. The caller holds changing.
+// are targets of starting that get a loop next. A target that comes into another wave has its next due time half an
+// interval to one and a half after the one before, see life.finish. The caller holds changing.
 func (ps *Pools) adaptWaves(starting *pool, fresh []*target) {
 	ps.mu.Lock()
 	before := ps.waves
