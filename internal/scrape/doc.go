@@ -13,8 +13,8 @@
 //     (stale.go) and report series such as up (report.go), under the time that stamps.go gives.
 //  6. Sink.Append takes the batch.
 //
-// A loop is the state of one target between two scrapes. It owns no goroutine: the schedule's workers run the scrapes,
-// one at a time for each loop, and one at a time for each host and port.
+// A loop is the state of one target between two scrapes. It owns no goroutine: the schedule runs each scrape in a
+// goroutine of its own, one at a time for each loop, and one at a time for each host and port.
 //
 // Which samples, markers and report series a scrape yields, and at which time, is what Prometheus' scrape loop does;
 // docs/differences.md lists the exceptions.

@@ -15,9 +15,6 @@ type dueEntry struct {
 	l   *loop
 }
 
-// first returns the earliest due time. There must be one.
-func (d *dueTimes) first() time.Time { return d.base.Add(d.entries[0].due) }
-
 // set puts a loop to the place of its due time, which may have changed.
 func (d *dueTimes) set(l *loop) {
 	if d.base.IsZero() {

@@ -48,8 +48,8 @@ func TestDueTimesKeepTheEarliestFirst(t *testing.T) {
 			continue
 		}
 		earliest := slices.MinFunc(waiting, func(a, b *loop) int { return a.life.due.Compare(b.life.due) })
-		if !d.first().Equal(earliest.life.due) {
-			t.Fatalf("step %d: first is due at %v, want %v", step, d.first(), earliest.life.due)
+		if first := d.entries[0].l.life.due; !first.Equal(earliest.life.due) {
+			t.Fatalf("step %d: first is due at %v, want %v", step, first, earliest.life.due)
 		}
 	}
 }

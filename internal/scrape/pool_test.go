@@ -1,11 +1,9 @@
 package scrape
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -217,37 +215,6 @@ func TestRow52SlowScrapesHoldNobodyUp(t *testing.T) {
 			t.Errorf("%d scrapes began after the end of their wave", len(late))
 		}
 	})
-}
-
-// workers returns how many goroutines of the schedule run scrapes or wait for one.
-func workers() int {
-	stacks := make([]byte, 4<<20)
-	stacks = stacks[:runtime.Stack(stacks, true)]
-	return bytes.Count(stacks, []byte("(*schedule).work("))
-}
-
-// TestWorkersBeyondAFewEnd: 200 scrapes that hang have a goroutine each, and later a few goroutines do all the work.
-func TestWorkersBeyondAFewEnd(t *testing.T) {
-	during(t, func(t *testing.T, r *rig) {
-		r.pages.delay = 9 * time.Second
-		r.apply(t, job(t, ""))
-		r.discover(crowd(r)...)
-		pass(30 * time.Second)
-		if n := workers(); n < 100 {
-			t.Errorf("%d workers while most targets hang", n)
-		}
-		r.pages.slow(0)
-		pass(30 * time.Second)
-		if n := workers(); n != maxWaiting {
-			t.Errorf("%d workers wait, want %d", n, maxWaiting)
-		}
-		if r.schedule.waiting != maxWaiting {
-			t.Errorf("%d workers are counted as waiting, want %d", r.schedule.waiting, maxWaiting)
-		}
-	})
-	if n := workers(); n != 0 {
-		t.Errorf("%d workers after the end", n)
-	}
 }
 
 func TestRow52ASlowTargetIsNeverScrapedTwiceAtOnce(t *testing.T) {

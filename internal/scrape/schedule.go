@@ -11,21 +11,15 @@ import (
 
 // schedule runs loops at their due times: one heap of due times, one goroutine for each running scrape, none for a loop
 // that waits. life.go decides what a loop does next; the schedule carries it out.
-//
-// The goroutines of scrapes are workers. A worker that has ended a scrape takes the next loop that is due. If there is
-// none it waits for one, or ends if enough workers wait: a new goroutine would grow its stack anew.
 type schedule struct {
 	metrics  *metrics
 	log      *zap.Logger
 	releaser releaser      // of what loops held
 	ended    func(l *loop) // called without a lock when a departing loop is gone
-	timer    *time.Timer   // fires when run has to look for due loops
-	handOut  chan *loop    // to a worker that waits
+	wake     chan struct{} // the earliest due time may have changed
 
 	mu         sync.Mutex // guards the following, and the life of every loop
 	dueTimes   dueTimes
-	timerAt    time.Time          // when timer fires
-	waiting    int                // workers that wait, or are about to
 	concurrent []*loop            // running scrapes that count against maxConcurrentScrapes, oldest first
 	hosts      map[string][]*loop // host:port of each running scrape -> loops that are queued behind it
 	running    sync.WaitGroup
@@ -40,18 +34,8 @@ const (
 	maxWait              = 2 * waveLength
 )
 
-// maxWaiting is how many workers wait for a scrape at most. Scrapes that wait for slow targets, thousands at times,
-// have workers too, which end.
-const maxWaiting = 2 * maxConcurrentScrapes
-
-// noneDue is how long the timer is set if no loop waits for its due time.
-const noneDue = time.Hour
-
 func newSchedule(m *metrics, log *zap.Logger, ended func(l *loop)) *schedule {
-	return &schedule{
-		metrics: m, log: log, ended: ended, timer: time.NewTimer(noneDue), timerAt: time.Now().Add(noneDue),
-		handOut: make(chan *loop), hosts: map[string][]*loop{},
-	}
+	return &schedule{metrics: m, log: log, ended: ended, wake: make(chan struct{}, 1), hosts: map[string][]*loop{}}
 }
 
 // send gives a loop an event. It returns false if the loop was gone before.
@@ -70,7 +54,7 @@ func (s *schedule) apply(l *loop, e event, now time.Time) {
 	var then effects
 	before := l.life.due
 	l.life, then = l.life.after(e, now)
-	s.setDue(l, l.life.due != before, now)
+	s.setDue(l, l.life.due != before)
 	if then.skipped > 0 {
 		s.metrics.skipped.Add(float64(then.skipped))
 	}
@@ -97,33 +81,30 @@ func (s *schedule) apply(l *loop, e event, now time.Time) {
 }
 
 // setDue makes the heap hold a loop if it waits for its due time, and only then.
-func (s *schedule) setDue(l *loop, changed bool, now time.Time) {
+func (s *schedule) setDue(l *loop, changed bool) {
 	waits := l.life.state == stateIdle || l.life.state == stateDeparting
 	switch {
 	case !waits && l.heapIndex >= 0:
 		s.dueTimes.remove(l)
 	case waits && (l.heapIndex < 0 || changed):
-		if s.dueTimes.set(l); l.heapIndex == 0 {
-			s.wakeIn(l.life.due.Sub(now), now)
-		}
+		s.dueTimes.set(l)
+	}
+	if waits && l.heapIndex == 0 {
+		s.poke()
 	}
 }
 
-// wakeIn has run look for due loops after wait, unless it does so before. The caller holds the lock.
-func (s *schedule) wakeIn(wait time.Duration, now time.Time) {
-	if now.Add(wait).Before(s.timerAt) {
-		s.setTimer(wait, now)
+func (s *schedule) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
-}
-
-func (s *schedule) setTimer(wait time.Duration, now time.Time) {
-	s.timerAt = now.Add(wait)
-	s.timer.Reset(wait)
 }
 
 // run scrapes until ctx ends, and returns when no scrape runs any more.
 func (s *schedule) run(ctx context.Context) {
-	defer s.timer.Stop()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	began, clock := time.Now(), clock{}
 	for {
 		now := time.Now()
@@ -131,35 +112,28 @@ func (s *schedule) run(ctx context.Context) {
 			s.log.Warn("the clock was set: timestamps follow it; "+
 				"samples that are not newer than those before are dropped and counted", zap.Duration("by", by))
 		}
-		s.runDue(ctx, now)
+		timer.Reset(s.runDue(ctx))
 		select {
 		case <-ctx.Done():
 			s.running.Wait()
 			return
-		case <-s.timer.C:
+		case <-timer.C:
+		case <-s.wake:
 		}
 	}
 }
 
-// runDue has every loop go on whose due time has come, and sets the timer.
-func (s *schedule) runDue(ctx context.Context, now time.Time) {
+// runDue has every loop go on whose due time has come, and returns how long it is until the next.
+func (s *schedule) runDue(ctx context.Context) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for l := s.next(ctx, now); l != nil; l = s.next(ctx, now) {
-		select {
-		case s.handOut <- l:
-			s.waiting--
-		default:
-			s.running.Go(func() { s.work(ctx, l) })
-		}
-	}
-	s.setTimer(s.untilNext(now), now)
-}
-
-// next begins the scrape that is due first. It returns its loop, or nil if no scrape may begin now.
-func (s *schedule) next(ctx context.Context, now time.Time) *loop {
-	for ctx.Err() == nil && s.untilNext(now) <= 0 {
+	for len(s.dueTimes.entries) > 0 && ctx.Err() == nil {
 		l := s.dueTimes.entries[0].l
+		now := time.Now()
+		wait := max(l.life.due.Sub(now), min(s.untilSlot(now), l.life.due.Add(maxWait).Sub(now)))
+		if wait > 0 {
+			return wait
+		}
 		s.apply(l, event{kind: eventDue}, now)
 		if l.life.state != stateQueued {
 			continue
@@ -167,20 +141,11 @@ func (s *schedule) next(ctx context.Context, now time.Time) *loop {
 		host := l.target.hostPort
 		if queued, busy := s.hosts[host]; busy {
 			s.hosts[host] = append(queued, l)
-		} else if s.begin(l, now) {
-			return l
+		} else {
+			s.tryScrape(ctx, l, now)
 		}
 	}
-	return nil
-}
-
-// untilNext returns how long until a loop has to go on.
-func (s *schedule) untilNext(now time.Time) time.Duration {
-	if len(s.dueTimes.entries) == 0 {
-		return noneDue
-	}
-	wait := s.dueTimes.first().Sub(now)
-	return max(wait, min(s.untilSlot(now), wait+maxWait))
+	return time.Hour
 }
 
 // untilSlot returns how long until a slot is free, even if no scrape ends: a running scrape stops counting after
@@ -195,9 +160,9 @@ func (s *schedule) untilSlot(now time.Time) time.Duration {
 	return 0
 }
 
-// begin begins the scrape of a loop whose host is free. The caller has a worker run it. It returns false if the loop
-// has left the queue, or leaves it now.
-func (s *schedule) begin(l *loop, now time.Time) bool {
+// tryScrape begins the scrape of a loop whose host is free, in a goroutine of its own. It returns false if the loop has
+// left the queue, or leaves it now.
+func (s *schedule) tryScrape(ctx context.Context, l *loop, now time.Time) bool {
 	if l.life.state != stateQueued {
 		return false
 	}
@@ -209,28 +174,16 @@ func (s *schedule) begin(l *loop, now time.Time) bool {
 	s.concurrent = append(s.concurrent, l)
 	s.hosts[l.target.hostPort] = nil
 	s.metrics.running.Inc()
+	s.running.Go(func() {
+		l.scrape(ctx, l.pool.targetLimitError())
+		s.metrics.running.Dec()
+		s.finish(ctx, l)
+	})
 	return true
 }
 
-// work is a worker. It runs the scrape of l, then others, until there is none and enough workers wait.
-func (s *schedule) work(ctx context.Context, l *loop) {
-	for l != nil {
-		l.scrape(ctx, l.pool.targetLimitError())
-		s.metrics.running.Dec()
-		next, waits := s.finish(ctx, l)
-		if waits {
-			select {
-			case next = <-s.handOut:
-			case <-ctx.Done():
-			}
-		}
-		l = next
-	}
-}
-
-// finish has a loop go on after its scrape, and begins another scrape: of the next loop that waits for its host, or of
-// one that is due. Without any, waits says whether the worker is to wait for one.
-func (s *schedule) finish(ctx context.Context, l *loop) (next *loop, waits bool) {
+// finish has a loop go on after its scrape, and begins the scrape of the next loop that waits for its host.
+func (s *schedule) finish(ctx context.Context, l *loop) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -239,17 +192,11 @@ func (s *schedule) finish(ctx context.Context, l *loop) (next *loop, waits bool)
 	queued := s.hosts[host]
 	delete(s.hosts, host)
 	s.apply(l, event{kind: eventFinish, turns: l.pace.turns()}, now)
-	for i, other := range queued {
-		if ctx.Err() == nil && s.begin(other, now) {
+	for i, next := range queued {
+		if ctx.Err() == nil && s.tryScrape(ctx, next, now) {
 			s.hosts[host] = queued[i+1:]
-			return other, false
+			break
 		}
 	}
-	next = s.next(ctx, now)
-	s.wakeIn(s.untilNext(now), now)
-	if next == nil && s.waiting < maxWaiting {
-		s.waiting++
-		waits = true
-	}
-	return next, waits
+	s.poke() // another scrape may begin
 }
