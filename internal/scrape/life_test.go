@@ -100,8 +100,8 @@ func lifeIn(t *testing.T, name string) life {
 
 // TestTimesOfALife: when a loop is scraped next, when it departs, which scrape it missed, how many it skipped. All
 // times are those since the first due time; the interval is 10 s. A finish4 says that the target is asked again after
-// four turns, a shift4 that due times are shifted by 4 s. left is how many turns were left out by then, of a target that
-// was asked again.
+// four turns, a shift4 that due times are shifted by 4 s. left is how many turns were left out by then, of a target
+// that was asked again.
 func TestTimesOfALife(t *testing.T) {
 	const asked = "0s due, 0s hostFree, "
 	const scraped = asked + "1s finish, "

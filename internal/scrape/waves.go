@@ -3,17 +3,17 @@ package scrape
 import "time"
 
 // Scrapes come in waves: the targets of an interval are due close together. A process that wakes for each scrape alone
-// finds its caches cold and its processor asleep. Waves are at least waveInterval apart, and the due times of a wave are
-// spread over waveLength. Where there is less to scrape there are fewer waves: see waves.count. Example: 30 targets with
-// an interval of 15 s have one wave, and one of them has its due times at 3.021 s, 18.021 s, 33.021 s. 1,000 targets
-// have 15 waves.
+// finds its caches cold and its processor asleep. Waves are at least waveInterval apart, and the due times of a wave
+// are spread over waveLength. Where there is less to scrape there are fewer waves: see waves.count. Example: 30 targets
+// with an interval of 15 s have one wave, and one of them has its due times at 3.021 s, 18.021 s, 33.021 s. 1,000
+// targets have 15 waves.
 const (
 	waveInterval = time.Second
 	waveLength   = 50 * time.Millisecond
 
-	// How many targets each wave has at least, if there are several: 25 with an interval of 10 s, 50 from 20 s on. The
-	// scrapes of 50 targets that answer slowly begin within 125 ms, since two begin in slowScrape. So most scrapes are
-	// less late than timestamps tolerate, see toleranceShare.
+	// How many targets each wave has at least, if there are several: 25 with an interval of 10 s, 50 from 20 s on. It
+	// has up to twice as many while there are fewer than most waves. Two scrapes begin in slowScrape, so those of 50
+	// targets that answer slowly begin within 125 ms, about the lateness that timestamps tolerate, see toleranceShare.
 	leastShare   = 400 * time.Millisecond // of the interval, for each target
 	maxLeast     = 50
 	pageOfTarget = 2_500 // a larger page counts as one target for each so many samples, or part of them
@@ -29,8 +29,8 @@ type waves struct {
 func (w waves) most() int { return max(1, int(w.interval/waveInterval)) }
 
 // count returns how many waves there are for so many targets, where there were before waves. With an interval of 15 s
-// that is 15, 8, 4, 2 or 1. A wave that is there may be a quarter smaller than a new one, so that a pod more or less does
-// not move others.
+// that is 15, 8, 4, 2 or 1. A wave that is there may be a quarter smaller than a new one, so that a pod more or less
+// does not move others.
 func (w waves) count(before, targets int) int {
 	least := int(min(maxLeast, w.interval/leastShare))
 	count := w.most()

@@ -94,7 +94,8 @@ func TestNumberOfWaves(t *testing.T) {
 	}{
 		{15 * time.Second, 1, 1}, {15 * time.Second, 30, 1}, {15 * time.Second, 100, 2}, {15 * time.Second, 200, 4},
 		{15 * time.Second, 1000, 15}, {15 * time.Second, 9000, 15},
-		{10 * time.Second, 200, 5}, {10 * time.Second, 249, 5}, {10 * time.Second, 250, 10}, {10 * time.Second, 1000, 10},
+		{10 * time.Second, 200, 5}, {10 * time.Second, 249, 5}, {10 * time.Second, 250, 10},
+		{10 * time.Second, 1000, 10},
 		{5 * time.Second, 30, 2}, {5 * time.Second, 100, 5}, {2 * time.Second, 30, 2},
 		{time.Minute, 200, 4}, {time.Minute, 9000, 60}, {time.Second, 1000, 1}, {1000 * 24 * time.Hour, 1000, 11},
 	} {
@@ -126,7 +127,8 @@ func TestNumberOfWavesHasSteps(t *testing.T) {
 				t.Fatalf("interval %v: from %d to %d waves although there are fewer targets", interval, count, next)
 			}
 			if next != count && n > grew[count]*4/5 {
-				t.Errorf("interval %v: %d waves at %d targets, and %d again at %d", interval, count, grew[count], next, n)
+				t.Errorf("interval %v: %d waves at %d targets, and %d again at %d",
+					interval, count, grew[count], next, n)
 			}
 			count = next
 		}
@@ -136,8 +138,8 @@ func TestNumberOfWavesHasSteps(t *testing.T) {
 	}
 }
 
-// TestAStepMovesFewTargets: half of them where the number of waves doubles. None moves by more than half an interval, nor
-// farther than to the wave before or behind.
+// TestAStepMovesFewTargets: half of them where the number of waves doubles. None moves by more than half an interval,
+// nor farther than to the wave before or behind.
 func TestAStepMovesFewTargets(t *testing.T) {
 	for _, interval := range someIntervals() {
 		w := waves{interval, 77}
