@@ -5,8 +5,9 @@
 //  2. relabel makes targets of the groups that changed (wanted.go, target.go).
 //  3. sync starts a loop for each new target and has loops without a target leave (sync.go, departing.go). If several
 //     instances share the targets, share.go says which of them are this instance's.
-//  4. schedule runs each loop at its due times; life.go says in which state a loop is and what it does next. pace.go
-//     says whether a target is asked less often because it is slow to answer.
+//  4. schedule runs each loop at its due times; life.go says in which state a loop is and what it does next. waves.go
+//     says where in its interval a target is due, and pace.go whether it is asked less often because it is slow to
+//     answer.
 //  5. loop.scrape fetches the page (readpage.go, fetch.go, plainclient.go), the whole one or a filtered one
 //     (pageturns.go), decompresses it (encoding.go) and reads it into a batch (exposition). It adds staleness markers
 //     (stale.go) and report series such as up (report.go), under the time that stamps.go gives.

@@ -26,6 +26,7 @@ type life struct {
 	exit      exit
 	leftOut   int8          // while idle: turns before due, an interval apart, at which the target is not asked
 	interval  time.Duration // of the target
+	shift     time.Duration // moves the due times from the one on that follows on the next scrape, see waves
 	due       time.Time     // of the next scrape; of the present one while scraping; when departing ends
 	began     time.Time     // when the last scrape began
 	missed    time.Time     // while departing: due time of the first scrape that did not happen
@@ -67,10 +68,11 @@ func (m move) isOver(now time.Time) bool { return !m.at.IsZero() && !now.Before(
 // event is what happens to a loop. The schedule sends the first four kinds, the pools the others.
 type event struct {
 	kind      eventKind
-	first     time.Time // of a handOver: when the other instance scrapes the target first
-	turns     int       // of a finish: after how many turns the target is asked again; 0 counts as 1
-	move      move      // of a planMove
-	successor *loop     // of a replace
+	first     time.Time     // of a handOver: when the other instance scrapes the target first
+	turns     int           // of a finish: after how many turns the target is asked again; 0 counts as 1
+	move      move          // of a planMove
+	shift     time.Duration // of a shift
+	successor *loop         // of a replace
 }
 
 type eventKind uint8
@@ -81,6 +83,7 @@ const (
 	eventHostFree                  // no other scrape runs at the loop's host and port
 	eventFinish                    // the scrape has ended
 	eventPlanMove                  // the map of shards says when the target moves
+	eventShift                     // the target has its due times at another place in the interval
 
 	// The loop has to leave.
 	eventLose     // discovery lost the target
@@ -114,6 +117,8 @@ func (l life) after(e event, now time.Time) (life, effects) {
 	case e.kind == eventPlanMove:
 		l.move = e.move
 		return l.askBeforeMove(now), effects{}
+	case e.kind == eventShift:
+		l.shift = nearest(l.shift+e.shift, l.interval)
 	case e.kind == eventStart && l.state == stateNew:
 		if late := now.Sub(l.due); late >= 0 {
 			l.due = l.due.Add((late/l.interval + 1) * l.interval)
@@ -146,8 +151,10 @@ func (l life) after(e event, now time.Time) (life, effects) {
 
 // finish gives a loop that has scraped its next due time. Due times that passed before its scrape began are skipped. Of
 // those that passed while it ran the last is taken late, as a ticker would, and the others are skipped. turns says
-// after how many turns the target is asked again; the turns before are left out.
+// after how many turns the target is asked again; the turns before are left out. Due times that are to be shifted are
+// so from here on.
 func (l life) finish(turns int, now time.Time) (life, effects) {
+	l.due, l.shift = l.due.Add(l.shift), 0
 	intervals := 1 + l.began.Sub(l.due)/l.interval
 	if late := now.Sub(l.due.Add(intervals * l.interval)); late >= l.interval {
 		intervals += late / l.interval
@@ -160,6 +167,19 @@ func (l life) finish(turns int, now time.Time) (life, effects) {
 	}
 	l.due = l.due.Add(intervals * l.interval)
 	return l.askBeforeMove(now).free(effects{skipped: skipped})
+}
+
+// nearest returns the shift of due times that has the same effect as by and is the least, so that two scrapes are half
+// an interval to one and a half apart.
+func nearest(by, interval time.Duration) time.Duration {
+	switch by %= interval; {
+	case by > interval/2:
+		return by - interval
+	case by <= -interval/2:
+		return by + interval
+	default:
+		return by
+	}
 }
 
 // askBeforeMove has the target be asked at the last turn before its move, so that the first sample of the other

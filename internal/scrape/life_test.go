@@ -10,7 +10,7 @@ import (
 
 // TestLifeOfALoop walks every state and every event. A row names a state and lists what the events lead to:
 //
-//	start, due, hostFree, finish, planMove, lose, outdate, handOver, replace, stop
+//	start, due, hostFree, finish, planMove, shift, lose, outdate, handOver, replace, stop
 //
 // in this order, and what the schedule then does. "." is an event that changes nothing.
 func TestLifeOfALoop(t *testing.T) {
@@ -19,31 +19,31 @@ func TestLifeOfALoop(t *testing.T) {
 		from string
 		to   [eventStop + 1]string
 	}{
-		{"new", [...]string{"idle", ".", ".", ".", ".", "new mark", "new mark", "new handOver", "new replace",
-			"new stop"}},
-		{"new mark", [...]string{"departing mark", ".", ".", ".", ".", ".", ".", "new handOver", "new replace",
-			"new stop"}},
-		{"new handOver", [...]string{"departing handOver", ".", ".", ".", ".", "new mark", ".", ".", "new replace",
-			"new stop"}},
-		{"new replace", [...]string{"gone inherit", ".", ".", ".", ".", ".", ".", ".", ".", "."}},
-		{"new stop", [...]string{"gone release", ".", ".", ".", ".", ".", ".", ".", ".", "."}},
-		{"idle", [...]string{".", "queued", ".", ".", ".",
+		{"new", [...]string{"idle", ".", ".", ".", ".", ".",
+			"new mark", "new mark", "new handOver", "new replace", "new stop"}},
+		{"new mark", [...]string{"departing mark", ".", ".", ".", ".", ".",
+			".", ".", "new handOver", "new replace", "new stop"}},
+		{"new handOver", [...]string{"departing handOver", ".", ".", ".", ".", ".",
+			"new mark", ".", ".", "new replace", "new stop"}},
+		{"new replace", [...]string{"gone inherit", ".", ".", ".", ".", ".", ".", ".", ".", ".", "."}},
+		{"new stop", [...]string{"gone release", ".", ".", ".", ".", ".", ".", ".", ".", ".", "."}},
+		{"idle", [...]string{".", "queued", ".", ".", ".", ".",
 			"departing mark", "departing mark", "departing handOver", "gone inherit", "gone release"}},
-		{"queued", [...]string{".", ".", "scraping", ".", ".",
+		{"queued", [...]string{".", ".", "scraping", ".", ".", ".",
 			"departing mark", "departing mark", "departing handOver", "gone inherit", "gone release"}},
-		{"scraping", [...]string{".", ".", ".", "idle", ".",
+		{"scraping", [...]string{".", ".", ".", "idle", ".", ".",
 			"scraping mark", "scraping mark", "scraping handOver", "scraping replace", "scraping stop"}},
-		{"scraping mark", [...]string{".", ".", ".", "departing mark", ".",
+		{"scraping mark", [...]string{".", ".", ".", "departing mark", ".", ".",
 			".", ".", "scraping handOver", "scraping replace", "scraping stop"}},
-		{"scraping handOver", [...]string{".", ".", ".", "departing handOver", ".",
+		{"scraping handOver", [...]string{".", ".", ".", "departing handOver", ".", ".",
 			"scraping mark", ".", ".", "scraping replace", "scraping stop"}},
-		{"scraping replace", [...]string{".", ".", ".", "gone inherit", ".", ".", ".", ".", ".", "."}},
-		{"scraping stop", [...]string{".", ".", ".", "gone release", ".", ".", ".", ".", ".", "."}},
-		{"departing mark", [...]string{".", "gone markers", ".", ".", ".",
+		{"scraping replace", [...]string{".", ".", ".", "gone inherit", ".", ".", ".", ".", ".", ".", "."}},
+		{"scraping stop", [...]string{".", ".", ".", "gone release", ".", ".", ".", ".", ".", ".", "."}},
+		{"departing mark", [...]string{".", "gone markers", ".", ".", ".", ".",
 			".", ".", "departing handOver", "gone inherit", "gone release"}},
-		{"departing handOver", [...]string{".", "gone release", ".", ".", ".",
+		{"departing handOver", [...]string{".", "gone release", ".", ".", ".", ".",
 			"departing mark", ".", ".", "gone inherit", "gone release"}},
-		{"gone", [...]string{".", ".", ".", ".", ".", ".", ".", ".", ".", "."}},
+		{"gone", [...]string{".", ".", ".", ".", ".", ".", ".", ".", ".", ".", "."}},
 	} {
 		rows[row.from] = true
 		for kind, want := range row.to {
@@ -70,7 +70,8 @@ func stateNames() []string { return []string{"new", "idle", "queued", "scraping"
 func exitNames() []string  { return []string{"", " mark", " handOver", " replace", " stop"} }
 func doNames() []string    { return []string{"", " markers", " release", " inherit"} }
 func eventNames() []string {
-	return []string{"start", "due", "hostFree", "finish", "planMove", "lose", "outdate", "handOver", "replace", "stop"}
+	return []string{"start", "due", "hostFree", "finish", "planMove", "shift",
+		"lose", "outdate", "handOver", "replace", "stop"}
 }
 
 // nameOf is a life as the rows of TestLifeOfALoop name it.
@@ -99,7 +100,8 @@ func lifeIn(t *testing.T, name string) life {
 
 // TestTimesOfALife: when a loop is scraped next, when it departs, which scrape it missed, how many it skipped. All
 // times are those since the first due time; the interval is 10 s. A finish4 says that the target is asked again after
-// four turns. left is how many turns were left out by then, of a target that was asked again.
+// four turns, a shift4 that due times are shifted by 4 s. left is how many turns were left out by then, of a target
+// that was asked again.
 func TestTimesOfALife(t *testing.T) {
 	const asked = "0s due, 0s hostFree, "
 	const scraped = asked + "1s finish, "
@@ -151,6 +153,20 @@ func TestTimesOfALife(t *testing.T) {
 		{asked + "1s lose, 4s finish4", "departing mark", "21s", "10s", 0, 0},
 		{asked + "1s finish4, 3s handOver", "departing handOver", "33s", "10s", 0, 0},
 
+		// Its due times are shifted from the next scrape's on, by half an interval at most.
+		{scraped + "2s shift4", "idle", "10s", "", 0, 0},
+		{scraped + "2s shift4, 10s due, 10s hostFree, 11s finish", "idle", "24s", "", 0, 0},
+		{scraped + "2s shift4, 10s due, 10s hostFree, 11s finish2", "idle", "34s", "", 0, 0},
+		{asked + "1s shift5, 2s finish", "idle", "15s", "", 0, 0},
+		{asked + "1s shift-5, 2s finish", "idle", "15s", "", 0, 0},
+		{asked + "1s shift6, 2s finish", "idle", "6s", "", 0, 0},
+		{asked + "1s shift6, 1s shift6, 2s finish", "idle", "12s", "", 0, 0},
+		{asked + "1s shift4, 1s shift-4, 2s finish", "idle", "10s", "", 0, 0},
+		{asked + "1s shift6, 8s finish", "idle", "6s", "", 0, 0}, // taken late
+		{asked + "1s shift4, 35s finish", "idle", "34s", "", 2, 0},
+		{scraped + "2s shift4, 3s lose", "departing mark", "21s", "10s", 0, 0},
+		{asked + "1s shift4, 1s lose, 2s finish", "departing mark", "25s", "14s", 0, 0},
+
 		// It moves at 25 s, and is asked at the last turn before that.
 		{asked + "0s planMove, 1s finish4", "idle", "20s", "", 0, 0},
 		{asked + "0s planMove, 1s finish2", "idle", "20s", "", 0, 0},
@@ -178,6 +194,10 @@ func TestTimesOfALife(t *testing.T) {
 				if turns, ok := strings.CutPrefix(name, "finish"); ok {
 					e.kind = eventFinish
 					e.turns, _ = strconv.Atoi(turns)
+				}
+				if seconds, ok := strings.CutPrefix(name, "shift"); ok {
+					by, _ := strconv.Atoi(seconds)
+					e.kind, e.shift = eventShift, time.Duration(by)*time.Second
 				}
 				var then effects
 				l, then = l.after(e, since(at))

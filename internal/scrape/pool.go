@@ -68,6 +68,7 @@ type Pools struct {
 	// mu is locked for milliseconds at a time: pages and ends of loops wait for it.
 	mu       sync.Mutex // guards the following
 	jobs     map[string]*pool
+	waves    waveCounts  // changes only while changing is locked, too
 	shards   shard.Map   // zero: this instance has all targets
 	phase    shard.Phase // of shards, in force
 	lostLoop bool        // a target of this instance has no loop
@@ -114,7 +115,7 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 	showConnections(reg, opts.budget.connections)
 	ps := &Pools{
 		env: e, opts: opts, seed: offsetSeed(opts),
-		jobs: map[string]*pool{}, held: map[string]bool{}, checkPhase: make(chan struct{}, 1),
+		jobs: map[string]*pool{}, waves: waveCounts{}, held: map[string]bool{}, checkPhase: make(chan struct{}, 1),
 	}
 	ps.schedule = newSchedule(m, log, ps.ended)
 	return ps
@@ -206,6 +207,7 @@ func (ps *Pools) Adopt(plan *Plan) {
 			ps.remove(name, p)
 		}
 	}
+	ps.adaptWaves(nil, nil)
 }
 
 // adopt makes state the configuration of its job, and returns the job's pool. It returns false if the targets stay as

@@ -170,7 +170,7 @@ func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
 	})
 }
 
-// crowd returns 200 targets, which is about twenty for each wave of an interval of 10 s.
+// crowd returns 200 targets, which is about forty for each wave of an interval of 10 s.
 func crowd(r *rig) (targets []model.LabelSet) {
 	for i := range 200 {
 		address := fmt.Sprintf("t%d:1", i)
@@ -232,25 +232,6 @@ func TestRow52ASlowTargetIsNeverScrapedTwiceAtOnce(t *testing.T) {
 			t.Errorf("status %v %q", s.Health, s.Err)
 		}
 	})
-}
-
-func TestRow49OffsetsAreStableAndSpread(t *testing.T) {
-	now := time.Unix(1_700_000_000, 0)
-	seen := map[time.Duration]bool{}
-	for i := range 100 {
-		a := &target{hash: uint64(i) * 0x9e3779b97f4a7c15, interval: 10 * time.Second}
-		d := a.offset(now, 42)
-		if d < 0 || d > 10*time.Second {
-			t.Fatalf("offset %v", d)
-		}
-		if later := a.offset(now.Add(3*time.Second), 42); (d-later-3*time.Second)%(10*time.Second) != 0 {
-			t.Errorf("offset moved: %v, three seconds later %v", d, later)
-		}
-		seen[d.Truncate(time.Second)] = true
-	}
-	if len(seen) < 8 {
-		t.Errorf("offsets fall into %d of 10 seconds", len(seen))
-	}
 }
 
 // TestStatusWhileALoopInherits: a page may read the status of a loop while the loop takes over its predecessor's. The

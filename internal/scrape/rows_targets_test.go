@@ -21,18 +21,20 @@ import (
 // TestRow49TheSeedSpreadsReplicas: processes with another host name or other external labels scrape a target at other
 // times.
 func TestRow49TheSeedSpreadsReplicas(t *testing.T) {
-	now := time.Unix(1_700_000_000, 0)
-	seen := map[time.Duration]bool{}
 	tg := &target{hash: 0x9e3779b97f4a7c15, interval: 10 * time.Second}
-	for i := range 20 {
-		seed := offsetSeed(Options{ExternalLabels: labels.FromStrings("replica", fmt.Sprint(i))})
-		if again := offsetSeed(Options{ExternalLabels: labels.FromStrings("replica", fmt.Sprint(i))}); again != seed {
-			t.Fatal("the seed is not stable")
+	for _, count := range []int{1, 4, 10} {
+		seen := map[time.Duration]bool{}
+		for i := range 20 {
+			opts := Options{ExternalLabels: labels.FromStrings("replica", fmt.Sprint(i))}
+			seed := offsetSeed(opts)
+			if again := offsetSeed(opts); again != seed {
+				t.Fatal("the seed is not stable")
+			}
+			seen[waves{tg.interval, seed}.offset(tg, count)] = true
 		}
-		seen[tg.offset(now, seed)] = true
-	}
-	if len(seen) != 20 {
-		t.Errorf("20 replicas scrape at %d times", len(seen))
+		if len(seen) != 20 {
+			t.Errorf("20 replicas scrape at %d times, with %d waves", len(seen), count)
+		}
 	}
 }
 
@@ -55,7 +57,7 @@ func TestRow50IntervalAndTimeoutByRelabeling(t *testing.T) {
 			t.Errorf("timeout shown as %q", got)
 		}
 		r.pages.slow(time.Second)
-		pass(2 * time.Second)
+		pass(3 * time.Second)
 		want(t, r.values(t, -1), named("x"), "stale", named("up"), "0")
 		r.apply(t, job(t, "  scrape_interval: 20s\n"+
 			"  relabel_configs: [{target_label: __scrape_interval__, replacement: 2s}, "+

@@ -1,7 +1,6 @@
 package scrape
 
 import (
-	"container/heap"
 	"context"
 	"slices"
 	"sync"
@@ -86,11 +85,9 @@ func (s *schedule) setDue(l *loop, changed bool) {
 	waits := l.life.state == stateIdle || l.life.state == stateDeparting
 	switch {
 	case !waits && l.heapIndex >= 0:
-		heap.Remove(&s.dueTimes, int(l.heapIndex))
-	case waits && l.heapIndex < 0:
-		heap.Push(&s.dueTimes, l)
-	case waits && changed:
-		heap.Fix(&s.dueTimes, int(l.heapIndex))
+		s.dueTimes.remove(l)
+	case waits && (l.heapIndex < 0 || changed):
+		s.dueTimes.set(l)
 	}
 	if waits && l.heapIndex == 0 {
 		s.poke()
@@ -130,8 +127,8 @@ func (s *schedule) run(ctx context.Context) {
 func (s *schedule) runDue(ctx context.Context) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.dueTimes) > 0 && ctx.Err() == nil {
-		l := s.dueTimes[0]
+	for len(s.dueTimes.entries) > 0 && ctx.Err() == nil {
+		l := s.dueTimes.entries[0].l
 		now := time.Now()
 		wait := max(l.life.due.Sub(now), min(s.untilSlot(now), l.life.due.Add(maxWait).Sub(now)))
 		if wait > 0 {
@@ -202,27 +199,4 @@ func (s *schedule) finish(ctx context.Context, l *loop) {
 		}
 	}
 	s.poke() // another scrape may begin
-}
-
-// dueTimes is a heap of loops by due time.
-type dueTimes []*loop
-
-func (d dueTimes) Len() int           { return len(d) }
-func (d dueTimes) Less(i, j int) bool { return d[i].life.due.Before(d[j].life.due) }
-func (d dueTimes) Swap(i, j int) {
-	d[i], d[j] = d[j], d[i]
-	d[i].heapIndex, d[j].heapIndex = int32(i), int32(j)
-}
-func (d *dueTimes) Push(x any) {
-	l := x.(*loop)
-	l.heapIndex = int32(len(*d))
-	*d = append(*d, l)
-}
-func (d *dueTimes) Pop() any {
-	old := *d
-	l := old[len(old)-1]
-	old[len(old)-1] = nil
-	*d = old[:len(old)-1]
-	l.heapIndex = -1
-	return l
 }

@@ -78,8 +78,10 @@ const maxPhaseWait = time.Second
 // other instances have changed by then.
 const minStepBack = time.Minute
 
-// runPhases puts each phase of the map into force at its instant, until ctx ends.
+// runPhases puts each phase of the map into force at its instant, and adapts the waves to pages, until ctx ends.
 func (ps *Pools) runPhases(ctx context.Context) {
+	recount := time.NewTicker(recountWaves)
+	defer recount.Stop()
 	for {
 		var instant <-chan time.Time
 		if wait, pending := ps.applyPhase(time.Now()); pending {
@@ -90,6 +92,10 @@ func (ps *Pools) runPhases(ctx context.Context) {
 			return
 		case <-ps.checkPhase:
 		case <-instant:
+		case <-recount.C:
+			ps.changing.Lock()
+			ps.adaptWaves(nil, nil)
+			ps.changing.Unlock()
 		}
 	}
 }
@@ -180,13 +186,15 @@ func (ps *Pools) movedHere(p *pool, t *target) time.Time {
 	return ps.phase.Since
 }
 
-// first returns the first due time of a target after now that is at least one interval after since, when it moved.
+// first returns the first due time of a target after now that is at least one interval after since, when it moved. The
+// caller holds mu.
 func (ps *Pools) first(t *target, since, now time.Time) time.Time {
 	from := now
 	if wait := since.Add(t.interval - 1).Sub(now); wait > 0 {
 		from = now.Add(wait)
 	}
-	return from.Add(t.offset(from, ps.seed))
+	w := waves{t.interval, ps.seed}
+	return from.Add(w.untilOffset(w.offset(t, ps.waves.of(t.interval)), from))
 }
 
 // nextMove returns when a wanted target of this instance moves to another one; zero: no such instant is known.

@@ -192,9 +192,9 @@ func (s *simulation) checkNothingIsLeft(t *testing.T) {
 		t.Errorf("%d series and %d symbols left in the table", n, m)
 	}
 	q := s.schedule
-	if len(q.dueTimes) != 0 || len(q.hosts) != 0 || len(q.concurrent) != 0 {
+	if len(q.dueTimes.entries) != 0 || len(q.hosts) != 0 || len(q.concurrent) != 0 {
 		t.Errorf("the schedule still has %d due times, %d busy hosts, %d running scrapes",
-			len(q.dueTimes), len(q.hosts), len(q.concurrent))
+			len(q.dueTimes.entries), len(q.hosts), len(q.concurrent))
 	}
 	if n := s.slowedTargets(); n != 0 {
 		t.Errorf("%v targets that are gone are slowed", n)
@@ -302,7 +302,7 @@ func TestSimulationOfAFleet(t *testing.T) {
 			pass(2 * time.Minute)
 			for i, r := range f.instances {
 				leftOut += testutil.ToFloat64(r.env.metrics.leftOut.WithLabelValues("envoy"))
-				if n, due := r.table.Len(), len(r.schedule.dueTimes); n != 0 || due != 0 {
+				if n, due := r.table.Len(), len(r.schedule.dueTimes.entries); n != 0 || due != 0 {
 					t.Errorf("instance %d still has %d series, %d due times", i, n, due)
 				}
 			}

@@ -92,7 +92,18 @@ func (s *slowReader) Append(b *series.Batch) error {
 // distances between the timestamps of a target stay equal all the same, and no timestamp is off by more than a
 // hundredth of the interval.
 func TestRow13TimestampsOfLateScrapes(t *testing.T) {
-	const targets, interval = 100, 5 * time.Second
+	for _, c := range []struct {
+		targets  int
+		interval time.Duration
+	}{{100, 5 * time.Second}, {200, 10 * time.Second}, {30, 15 * time.Second}, {70, 15 * time.Second},
+		{200, time.Minute}} {
+		t.Run(fmt.Sprintf("%d every %v", c.targets, c.interval), func(t *testing.T) {
+			timestampsOfLateScrapes(t, c.targets, c.interval)
+		})
+	}
+}
+
+func timestampsOfLateScrapes(t *testing.T, targets int, interval time.Duration) {
 	during(t, func(t *testing.T, r *rig) {
 		s := &slowReader{random: rand.New(rand.NewPCG(1, 2)), times: map[series.TargetID][]int64{}}
 		r.env.sink = s
@@ -102,7 +113,7 @@ func TestRow13TimestampsOfLateScrapes(t *testing.T) {
 			r.pages.set(host, "x 1\n")
 			found = append(found, at(host))
 		}
-		r.apply(t, job(t, "  scrape_interval: 5s\n"))
+		r.apply(t, job(t, fmt.Sprintf("  scrape_interval: %vs\n", interval.Seconds())))
 		r.discover(found...)
 		pass(24 * interval)
 		equal, all := 0, 0

@@ -15,6 +15,7 @@ import (
 //	relabelAll       makes targets of the groups that changed; it holds no lock that pages wait for
 //	regroup          replaces the old groups
 //	retireAll        has loops leave whose target is lost or another instance's, or whose job has other rules now
+//	adaptWaves       changes in how many waves targets are scraped, if there are many more or fewer
 //	predecessors     pairs each new target with a departing loop that had the same labels
 //	start            starts a loop for each target that has none
 //	reviewDeparting  changes how departing loops end, if the map of shards or discovery says so
@@ -139,6 +140,7 @@ func (ps *Pools) regroup(p *pool, made []replacement) []touched {
 func (ps *Pools) updateLoops(p *pool, all []touched) {
 	ps.checkLimit(p)
 	fresh := ps.retireAll(p, all)
+	ps.adaptWaves(p, fresh)
 	before := ps.predecessors(p, fresh)
 	ps.inChunks(len(fresh), func(i int) {
 		t := fresh[i]

@@ -160,32 +160,3 @@ func valueOf(label model.LabelName, own, group model.LabelSet) string {
 	}
 	return string(group[label])
 }
-
-// Scrapes come in waves: a wave begins every waveInterval, and the due times of its targets are spread over waveLength.
-// A process that wakes for each scrape alone finds its caches cold and its processor asleep; in waves the same targets
-// cost a quarter less CPU. Example: interval 15 s, so 15 waves; a target has its due times at 3.021 s, 18.021 s, 33.021
-// s.
-const (
-	waveInterval = time.Second
-	waveLength   = 50 * time.Millisecond
-)
-
-// offset returns how long it is from now until the target's next due time. The place of the due time in the interval is
-// stable over restarts. Targets are spread over the waves of the interval. seed differs between replicas of this
-// process: it gives a target another wave, and shifts all waves.
-func (t *target) offset(now time.Time, seed uint64) time.Duration {
-	interval := int64(t.interval)
-	h := t.hash ^ seed
-	if t.shardKey != 0 { // other instances may run another build, whose hash differs
-		h = t.shardKey ^ seed
-	}
-	inInterval := h % uint64(interval)
-	if waves := uint64(interval / int64(waveInterval)); waves > 1 {
-		inInterval = h%waves*uint64(waveInterval) + h/waves%uint64(waveLength) + seed%uint64(waveInterval)
-	}
-	next := interval - now.UnixNano()%interval + int64(inInterval)%interval
-	if next > interval {
-		next -= interval
-	}
-	return time.Duration(next)
-}
