@@ -130,6 +130,7 @@ func (f *fetcher) forget(t *target) {
 type page struct {
 	contentType string
 	body        *limitedBody
+	limited     limitedBody // the body, once there is one
 	response    io.Closer
 	fetcher     *fetcher
 	decoder     decoder // nil: not compressed
@@ -204,10 +205,11 @@ func (f *fetcher) get(ctx context.Context, t *target, param string) (*page, erro
 	if err != nil {
 		return nil, resp.lease.explain(err)
 	}
-	p.body = &limitedBody{r: reader, lease: resp.lease, limit: f.bodyLimit}
+	p.limited = limitedBody{r: reader, lease: resp.lease, limit: f.bodyLimit}
 	if p.decoder == nil {
-		p.body.pieces = resp.pieces
+		p.limited.pieces = resp.pieces
 	}
+	p.body = &p.limited
 	succeeded = true
 	return p, nil
 }

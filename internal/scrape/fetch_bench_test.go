@@ -27,6 +27,9 @@ const (
 	serveForm  = "ENVOY_SCRAPER_TEST_FORM"    // of the body
 )
 
+// serveWriteBytes is how much of a response is written at a time. Envoy writes at most 16 slices of 16 KiB.
+const serveWriteBytes = 256 << 10
+
 // Forms of a body.
 const (
 	chunkedForm  = "chunks"   // of 16 KiB, as Envoy sends them
@@ -92,8 +95,12 @@ func serveForever(l net.Listener, response []byte) {
 				if _, err := c.Read(request); err != nil {
 					return
 				}
-				if _, err := c.Write(response); err != nil {
-					return
+				for left := response; len(left) > 0; {
+					n, err := c.Write(left[:min(len(left), serveWriteBytes)])
+					if err != nil {
+						return
+					}
+					left = left[n:]
 				}
 			}
 		}()

@@ -32,6 +32,7 @@ type conn struct {
 	used    bool      // a response has begun on it
 	first   [1]byte   // buffer of send and of rawIO.ask
 	since   time.Time // idle since
+	abort   func()    // ends reads and writes, from any goroutine; set by plainClient.send
 }
 
 // send sends the request and returns the first byte of the response.

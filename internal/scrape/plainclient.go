@@ -102,7 +102,7 @@ func (p *plainClient) send(ctx context.Context, t *target, a ask) (*exchange, er
 	if c.Conn, err = p.dial(context.WithValue(ctx, targetKey{}, t), "tcp", t.hostPort); err != nil {
 		return nil, causeOr(ctx, err)
 	}
-	c.raw = rawConnOf(c.Conn)
+	c.raw, c.abort = rawConnOf(c.Conn), func() { _ = c.SetDeadline(time.Unix(1, 0)) }
 	return p.sendOn(ctx, c, t, a)
 }
 
@@ -213,11 +213,8 @@ func (s *connReader) Read(p []byte) (int, error) {
 func (x *exchange) begin(ctx context.Context, c *conn) {
 	x.ctx, x.source.conn, x.source.left = ctx, c, maxHeaderBytes
 	x.complete, x.reusable = false, true
-	x.stopAbort = context.AfterFunc(ctx, func() { abort(c) })
+	x.stopAbort = context.AfterFunc(ctx, c.abort)
 }
-
-// abort ends the reads and writes of a connection.
-func abort(c *conn) { _ = c.SetDeadline(time.Unix(1, 0)) }
 
 // awaitResponse sends the request, waits for the first byte of the response, and then for memory.
 func (x *exchange) awaitResponse() (first byte, err error) {
@@ -232,7 +229,7 @@ func (x *exchange) awaitResponse() (first byte, err error) {
 	}
 	timer.note(firstByte)
 	c.used = true
-	x.lease, err = x.plain.memory.take(x.ctx, hadResponse, func() { abort(c) })
+	x.lease, err = x.plain.memory.take(x.ctx, hadResponse, c.abort)
 	timer.note(bodyRead)
 	return first, err
 }
@@ -328,6 +325,7 @@ func (x *exchange) Close() error {
 	c := x.source.conn
 	aborted := !x.stopAbort()
 	stalled := !x.lease.end()
+	x.source.io.end()
 	if !aborted && !stalled && x.reusable && x.complete && !x.framed.trailed && x.behind() == 0 {
 		x.plain.idle.put(c)
 	} else {

@@ -27,6 +27,9 @@ type rawIO struct {
 
 func (r *rawIO) init() { r.onAnswer, r.onRead = r.awaitAnswer, r.readNow }
 
+// end lets go of a connection.
+func (r *rawIO) end() { r.conn, r.buf = nil, nil }
+
 // rawConnOf returns what rawIO needs of a connection; nil: it has no socket.
 func rawConnOf(c net.Conn) syscall.RawConn {
 	if s, ok := c.(syscall.Conn); ok {
@@ -88,9 +91,7 @@ func (r *rawIO) read(c *conn, p []byte) (int, error) {
 		return c.Read(p)
 	}
 	r.conn, r.buf = c, p
-	err := c.raw.Read(r.onRead)
-	r.buf = nil
-	if err != nil {
+	if err := c.raw.Read(r.onRead); err != nil {
 		return 0, asRead(err)
 	}
 	return r.result()

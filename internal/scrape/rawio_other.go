@@ -17,3 +17,5 @@ func rawConnOf(net.Conn) syscall.RawConn { return nil }
 func (*rawIO) ask(c *conn) (first byte, err error) { return c.send() }
 
 func (*rawIO) read(c *conn, p []byte) (int, error) { return c.Read(p) }
+
+func (*rawIO) end() {}
