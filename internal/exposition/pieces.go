@@ -13,8 +13,8 @@ type Pieces interface {
 	More(keep, least int) ([]byte, error)
 }
 
-// chunkBytes is how much of a page is read at a time.
-const chunkBytes = 64 << 10
+// chunkBytes is how much of a page is read at a time if its body has no pieces.
+const chunkBytes = 32 << 10
 
 // copier is the pieces of a reader, in a buffer of its own.
 type copier struct {

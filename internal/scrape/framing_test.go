@@ -7,7 +7,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http/httputil"
+	"strings"
 	"testing"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/exposition"
 )
 
 // cutReader returns bytes in reads of random lengths, from 1 to most.
@@ -98,4 +101,54 @@ func FuzzChunks(f *testing.F) {
 			t.Errorf("%q, error %v; httputil %q, error %v", got, gotErr, want, wantErr)
 		}
 	})
+}
+
+// TestPiecesHaveTheLimit: body_size_limit cuts off the pieces of a page where it cuts off a reader.
+func TestPiecesHaveTheLimit(t *testing.T) {
+	w := startRawServer(t, respond("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"+
+		chunks("abcd", "efg", "hij")))
+	for limit := range int64(13) {
+		f := plainFetcher(t)
+		f.bodyLimit = limit
+		var got, want pageResult
+		read := func(r *pageResult, all func(*page) ([]byte, error)) (n, wire int64) {
+			p, err := f.get(t.Context(), w.target(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.close()
+			text, err := all(p)
+			r.body, r.err = string(text), fmt.Sprint(err, p.body.err)
+			return p.body.n, p.wireBytes()
+		}
+		wantN, wantWire := read(&want, func(p *page) ([]byte, error) { return io.ReadAll(p.body) })
+		gotN, gotWire := read(&got, func(p *page) (all []byte, err error) {
+			pieces := p.body.reader().(exposition.Pieces)
+			for keep := 0; err == nil; {
+				var text []byte
+				text, err = pieces.More(keep, 1)
+				all = append(all, text[keep:]...)
+				keep = len(text) / 2
+			}
+			if err == io.EOF {
+				err = nil
+			}
+			return all, err
+		})
+		if got != want || gotN != wantN || gotWire != wantWire {
+			t.Errorf("limit %d: %q, %d and %d bytes; want %q, %d and %d", limit, got, gotN, gotWire, want, wantN, wantWire)
+		}
+	}
+}
+
+// TestLongRequests: a request that the socket does not take at once is sent whole, also over a kept connection.
+func TestLongRequests(t *testing.T) {
+	w := startRawServer(t, respond(okResponse))
+	f, tg := plainFetcher(t), w.target()
+	tg.url += "?" + strings.Repeat("a", 16<<20)
+	getOKPage(t, f, tg)
+	getOKPage(t, f, tg)
+	if n := w.accepted.Load(); n != 1 || w.received[0] != w.received[1] || len(w.received[1]) < 16<<20 {
+		t.Errorf("%d connections, want 1", n)
+	}
 }
