@@ -132,7 +132,8 @@ func TestPiecesHaveTheLimit(t *testing.T) {
 			return all, err
 		})
 		if got != want || gotN != wantN || gotWire != wantWire {
-			t.Errorf("limit %d: %q, %d and %d bytes; want %q, %d and %d", limit, got, gotN, gotWire, want, wantN, wantWire)
+			t.Errorf("limit %d: %q, %d and %d bytes; want %q, %d and %d",
+				limit, got, gotN, gotWire, want, wantN, wantWire)
 		}
 	}
 }
