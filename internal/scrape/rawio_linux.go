@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"syscall"
-	"unsafe"
 )
 
 // rawIO sends a request and reads its response by system calls that Go's scheduler does not see. The socket does not
@@ -74,7 +73,7 @@ func (r *rawIO) awaitAnswer(fd uintptr) (done bool) {
 			r.stale = true
 			return true
 		}
-		r.sent, _ = rawCall(syscall.SYS_WRITE, fd, r.conn.request)
+		r.sent, _ = rawWrite(fd, r.conn.request)
 		if r.sent < len(r.conn.request) {
 			return true
 		}
@@ -99,7 +98,7 @@ func (r *rawIO) read(c *conn, p []byte) (int, error) {
 
 // readNow reads what has come. It returns false if that is nothing.
 func (r *rawIO) readNow(fd uintptr) (done bool) {
-	r.n, r.errno = rawCall(syscall.SYS_READ, fd, r.buf)
+	r.n, r.errno = rawRead(fd, r.buf)
 	return r.errno != syscall.EAGAIN
 }
 
@@ -123,18 +122,4 @@ func asRead(err error) error {
 		return &read
 	}
 	return err
-}
-
-// rawCall reads or writes b, which is not empty, without Go's scheduler.
-func rawCall(call, fd uintptr, b []byte) (n int, errno syscall.Errno) {
-	for {
-		got, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
-		switch errno {
-		case 0:
-			return int(got), 0
-		case syscall.EINTR:
-		default:
-			return 0, errno
-		}
-	}
 }
