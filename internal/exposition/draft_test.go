@@ -34,11 +34,17 @@ func TestALargeDraftIsNotKept(t *testing.T) {
 			p.Forget()
 		})
 	}
-	buf := make([]byte, 2*chunkBytes)
 	for range 3 {
-		putChunk(&buf)
-		if got := chunks.Get().(*[]byte); len(*got) != chunkBytes {
-			t.Fatalf("a buffer of %d bytes is kept", len(*got))
+		c := copierOf(strings.NewReader(strings.Repeat("x", 2*chunkBytes)))
+		if len(c.buf) != chunkBytes {
+			t.Fatalf("a buffer of %d bytes is kept", len(c.buf))
 		}
+		if _, err := c.More(0, chunkBytes); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := c.More(chunkBytes, 1); err != nil || len(text) <= chunkBytes {
+			t.Fatalf("%d bytes, error %v", len(text), err)
+		}
+		c.close()
 	}
 }

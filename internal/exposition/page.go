@@ -1,7 +1,6 @@
 package exposition
 
 import (
-	"bytes"
 	"io"
 	"slices"
 
@@ -81,16 +80,20 @@ func NewPage(layouts *Layouts, learner Learner, opts Options) *Page {
 	}
 }
 
-// Read adds the samples of one page to b. contentType is the response's. Samples with a timestamp of their
-// own after maxTime (Unix milliseconds) are left out and counted.
+// Read adds the samples of one page to b. If body implements Pieces, the page is not copied. contentType is the
+// response's. Samples with a timestamp of their own after maxTime (Unix milliseconds) are left out and counted.
 //
 // A failure to read the body yields no counts, as in Prometheus, which reads before it parses; any other
 // error yields what was counted so far. After an error b must not be used. Read must be followed by Commit or Abandon.
 func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series.Batch) (Counts, error) {
-	buf := chunks.Get().(*[]byte)
-	defer putChunk(buf)
-	n, err := io.ReadAtLeast(body, *buf, 1)
-	if err != nil {
+	in, ok := body.(Pieces)
+	if !ok {
+		c := copierOf(body)
+		defer c.close()
+		in = c
+	}
+	text, err := in.More(0, 1)
+	if len(text) == 0 {
 		r := p.begin(maxTime, b)
 		if err == io.EOF { // an empty page needs no content type
 			r.empty = true
@@ -102,11 +105,11 @@ func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series
 	r := p.begin(maxTime, b)
 	switch {
 	case unknownFormat != nil:
-		return r.drain(body, unknownFormat)
+		return r.drain(in, unknownFormat)
 	case p.format.plain:
-		return r.stream(body, buf, n)
+		return r.stream(in, text)
 	default:
-		return r.whole(io.MultiReader(bytes.NewReader(bytes.Clone((*buf)[:n])), body), contentType)
+		return r.whole(&pieceReader{in, text}, contentType)
 	}
 }
 

@@ -6,16 +6,12 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
-	"sync"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // maxLineBytes bounds how long a line may be, and so how much of a plain text page is in memory at once.
 const maxLineBytes = 1 << 20
-
-// chunkBytes is how much of a page is read at a time.
-const chunkBytes = 64 << 10
 
 // Errors of a page besides those of its text. ErrSampleLimit and ErrBucketLimit fail the scrape after everything was
 // counted, ErrGrowthLimit at once.
@@ -61,15 +57,6 @@ type cursor struct {
 	missed int // bytes that expectedLine has hashed without a match
 }
 
-var chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
-
-// putChunk keeps a buffer for the next page, unless a long line made it grow.
-func putChunk(buf *[]byte) {
-	if len(*buf) == chunkBytes {
-		chunks.Put(buf)
-	}
-}
-
 // begin returns the reading of the next page.
 func (p *Page) begin(maxTime int64, b *series.Batch) *reading {
 	p.reading = reading{
@@ -81,32 +68,25 @@ func (p *Page) begin(maxTime int64, b *series.Batch) *reading {
 	return &p.reading
 }
 
-// stream reads a plain text page in chunks. The first n bytes of *buf are its beginning.
-func (r *reading) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
-	text, eof := (*buf)[:n], false
-	for {
+// stream reads a plain text page in pieces, of which text is the first.
+func (r *reading) stream(in Pieces, text []byte) (Counts, error) {
+	for eof := false; ; {
 		r.cursor.read += len(text)
 		rest, end, err := r.lines(text, eof)
 		if err == nil {
 			err = r.checkGrowth()
 		}
 		if err != nil || end {
-			return r.drain(body, err)
+			return r.drain(in, err)
 		}
 		if eof {
-			break
+			return r.finish()
 		}
 		if len(rest) > maxLineBytes {
-			return r.drain(body, errLongLine)
-		}
-		if len(rest) > len(*buf)/2 {
-			*buf = append(make([]byte, 0, 2*len(*buf)), rest...)[:2*len(*buf)] // a long line, rare
-		} else {
-			copy(*buf, rest)
+			return r.drain(in, errLongLine)
 		}
 		// A line that goes on is looked at again from its beginning, so only when it is twice as long.
-		read, err := readAtLeast(body, (*buf)[len(rest):], max(1, len(rest)))
-		text = (*buf)[:len(rest)+read]
+		text, err = in.More(len(rest), max(1, len(rest)))
 		switch {
 		case err == io.EOF:
 			eof = true
@@ -114,17 +94,6 @@ func (r *reading) stream(body io.Reader, buf *[]byte, n int) (Counts, error) {
 			return r.cutOff(err)
 		}
 	}
-	return r.finish()
-}
-
-// readAtLeast is io.ReadAtLeast, except that the end of the body is always io.EOF, however much was read before it.
-func readAtLeast(body io.Reader, buf []byte, least int) (n int, err error) {
-	for n < least && err == nil {
-		var read int
-		read, err = body.Read(buf[n:])
-		n += read
-	}
-	return n, err
 }
 
 // lines takes every whole line of text and returns what is left. At eof the last line needs no newline. end reports
@@ -241,9 +210,13 @@ func (r *reading) finish() (Counts, error) {
 
 // drain ends a page that cannot be good any more or, with a nil error, one that a NUL ended early. The body is still
 // read to its end: if that fails, Prometheus would report that error.
-func (r *reading) drain(body io.Reader, err error) (Counts, error) {
-	if _, readErr := io.Copy(io.Discard, body); readErr != nil {
-		return r.cutOff(readErr)
+func (r *reading) drain(in Pieces, err error) (Counts, error) {
+	for {
+		if _, readErr := in.More(0, 1); readErr == io.EOF {
+			break
+		} else if readErr != nil {
+			return r.cutOff(readErr)
+		}
 	}
 	if err != nil {
 		return r.counts, err

@@ -9,8 +9,9 @@
 //     says where in its interval a target is due, and pace.go whether it is asked less often because it is slow to
 //     answer.
 //  5. loop.scrape fetches the page (readpage.go, fetch.go, plainclient.go), the whole one or a filtered one
-//     (pageturns.go), decompresses it (encoding.go) and reads it into a batch (exposition). It adds staleness markers
-//     (stale.go) and report series such as up (report.go), under the time that stamps.go gives.
+//     (pageturns.go), decompresses it (encoding.go) or takes its chunks apart where they were read (rawio_linux.go,
+//     inbuf.go, framing.go), and reads it into a batch (exposition). It adds staleness markers (stale.go) and report
+//     series such as up (report.go), under the time that stamps.go gives.
 //  6. Sink.Append takes the batch.
 //
 // A loop is the state of one target between two scrapes. It owns no goroutine: the schedule runs each scrape in a

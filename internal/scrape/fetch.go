@@ -130,6 +130,7 @@ func (f *fetcher) forget(t *target) {
 type page struct {
 	contentType string
 	body        *limitedBody
+	limited     limitedBody // the body, once there is one
 	response    io.Closer
 	fetcher     *fetcher
 	decoder     decoder // nil: not compressed
@@ -204,7 +205,11 @@ func (f *fetcher) get(ctx context.Context, t *target, param string) (*page, erro
 	if err != nil {
 		return nil, resp.lease.explain(err)
 	}
-	p.body = &limitedBody{r: reader, lease: resp.lease, limit: f.bodyLimit}
+	p.limited = limitedBody{r: reader, lease: resp.lease, limit: f.bodyLimit}
+	if p.decoder == nil {
+		p.limited.pieces = resp.pieces
+	}
+	p.body = &p.limited
 	succeeded = true
 	return p, nil
 }
@@ -216,7 +221,8 @@ type response struct {
 	contentType string
 	encoding    string
 	body        io.ReadCloser
-	lease       *lease // ends when body is closed
+	pieces      exposition.Pieces // reads the same as body; nil: body must be read
+	lease       *lease            // ends when body is closed
 }
 
 // do sends the request through the API server if the target is a pod that is read so, else through plain where
@@ -307,21 +313,27 @@ func withParam(url, param string) string {
 // limitedBody returns errBodyLimit once limit bytes were read. A body of exactly limit bytes is too long, as in
 // Prometheus.
 type limitedBody struct {
-	r     io.Reader
-	lease *lease
-	limit int64
-	n     int64 // bytes read
-	err   error // why the body could not be read to its end; nil: no error so far
+	r      io.Reader
+	pieces exposition.Pieces // reads the same as r, without a copy; nil: r must be read
+	lease  *lease
+	limit  int64
+	n      int64 // bytes read
+	err    error // why the body could not be read to its end; nil: no error so far
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.read(p)
+	return n, b.note(n, err)
+}
+
+// note notes that n bytes were read, and the error, which it returns.
+func (b *limitedBody) note(n int, err error) error {
 	b.lease.progress(n)
 	if err != nil && err != io.EOF {
 		err = b.lease.explain(err)
 		b.err = err
 	}
-	return n, err
+	return err
 }
 
 func (b *limitedBody) read(p []byte) (int, error) {
@@ -339,4 +351,32 @@ func (b *limitedBody) read(p []byte) (int, error) {
 		return n, errBodyLimit
 	}
 	return n, err
+}
+
+// reader returns what the page is read from: b, or its pieces.
+func (b *limitedBody) reader() io.Reader {
+	if b.pieces != nil {
+		return (*limitedPieces)(b)
+	}
+	return b
+}
+
+// limitedPieces is a limitedBody that is read in pieces.
+type limitedPieces limitedBody
+
+func (b *limitedPieces) Read(p []byte) (int, error) { return (*limitedBody)(b).Read(p) }
+
+// More implements exposition.Pieces.
+func (b *limitedPieces) More(keep, least int) ([]byte, error) {
+	if b.limit > 0 && b.n >= b.limit {
+		return nil, (*limitedBody)(b).note(0, errBodyLimit)
+	}
+	text, err := b.pieces.More(keep, least)
+	n := len(text) - keep
+	if over := b.n + int64(n) - b.limit; b.limit > 0 && over >= 0 {
+		n -= int(over)
+		text, err = text[:keep+n], errBodyLimit
+	}
+	b.n += int64(n)
+	return text, (*limitedBody)(b).note(n, err)
 }

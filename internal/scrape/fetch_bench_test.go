@@ -24,6 +24,17 @@ import (
 const (
 	serveOn    = "ENVOY_SCRAPER_TEST_SERVERS" // number of servers
 	serveLines = "ENVOY_SCRAPER_TEST_LINES"   // samples per page
+	serveForm  = "ENVOY_SCRAPER_TEST_FORM"    // of the body
+)
+
+// serveWriteBytes is how much of a response is written at a time. Envoy writes at most 16 slices of 16 KiB.
+const serveWriteBytes = 256 << 10
+
+// Forms of a body.
+const (
+	chunkedForm  = "chunks"   // of 16 KiB, as Envoy sends them
+	oneChunkForm = "onechunk" // as Go servers send a large page
+	lengthForm   = "length"
 )
 
 func TestMain(m *testing.M) {
@@ -32,11 +43,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	lines, _ := strconv.Atoi(os.Getenv(serveLines))
-	response := []byte("HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=UTF-8\r\ncache-control: no-cache, " +
-		"max-age=0\r\n" +
-		"x-content-type-options: nosniff\r\ndate: Mon, 01 Jan 2024 00:00:00 GMT\r\nserver: envoy\r\n" +
-		"x-envoy-upstream-service-time: 2\r\ntransfer-encoding: chunked\r\n\r\n" +
-		chunks(strings.Repeat(strings.Repeat("x", 509)+" 1\n", lines)))
+	response := benchResponse(lines, os.Getenv(serveForm))
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -47,6 +54,32 @@ func TestMain(m *testing.M) {
 		go serveForever(l, response)
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark ends
+}
+
+// benchResponse returns a response with that many samples, 512 bytes each.
+func benchResponse(lines int, form string) []byte {
+	const head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=UTF-8\r\ncache-control: no-cache, " +
+		"max-age=0\r\n" +
+		"x-content-type-options: nosniff\r\ndate: Mon, 01 Jan 2024 00:00:00 GMT\r\nserver: envoy\r\n" +
+		"x-envoy-upstream-service-time: 2\r\n"
+	var page strings.Builder
+	for n := range lines {
+		fmt.Fprintf(&page, "istio_requests_total{n=\"%08d\",x=\"%s\"} 1\n", n, strings.Repeat("x", 512-38))
+	}
+	body := page.String()
+	switch form {
+	case lengthForm:
+		return fmt.Appendf(nil, "%scontent-length: %d\r\n\r\n%s", head, len(body), body)
+	case oneChunkForm:
+		return []byte(head + "transfer-encoding: chunked\r\n\r\n" + chunks(body))
+	}
+	var parts []string
+	for len(body) > 0 {
+		n := min(len(body), 16<<10)
+		parts = append(parts, body[:n])
+		body = body[n:]
+	}
+	return []byte(head + "transfer-encoding: chunked\r\n\r\n" + chunks(parts...))
 }
 
 func serveForever(l net.Listener, response []byte) {
@@ -62,8 +95,12 @@ func serveForever(l net.Listener, response []byte) {
 				if _, err := c.Read(request); err != nil {
 					return
 				}
-				if _, err := c.Write(response); err != nil {
-					return
+				for left := response; len(left) > 0; {
+					n, err := c.Write(left[:min(len(left), serveWriteBytes)])
+					if err != nil {
+						return
+					}
+					left = left[n:]
 				}
 			}
 		}()
@@ -73,8 +110,19 @@ func serveForever(l net.Listener, response []byte) {
 // servers starts n servers in another process. Their pages have the given number of lines, 512 bytes each.
 func servers(b *testing.B, n, lines int) []*target {
 	b.Helper()
+	var targets []*target
+	for _, host := range startServers(b, n, lines, chunkedForm) {
+		targets = append(targets, (&rawServer{host: host}).target())
+	}
+	return targets
+}
+
+// startServers is servers with a form of the bodies, and returns the addresses.
+func startServers(b *testing.B, n, lines int, form string) (addresses []string) {
+	b.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprint(serveOn, "=", n), fmt.Sprint(serveLines, "=", lines))
+	cmd.Env = append(os.Environ(), fmt.Sprint(serveOn, "=", n), fmt.Sprint(serveLines, "=", lines),
+		fmt.Sprint(serveForm, "=", form))
 	cmd.Stderr = os.Stderr
 	in, err1 := cmd.StdinPipe()
 	out, err2 := cmd.StdoutPipe()
@@ -85,15 +133,14 @@ func servers(b *testing.B, n, lines int) []*target {
 		_ = in.Close()
 		_ = cmd.Wait()
 	})
-	var targets []*target
 	hosts := bufio.NewScanner(out)
-	for len(targets) < n && hosts.Scan() {
-		targets = append(targets, (&rawServer{host: hosts.Text()}).target())
+	for len(addresses) < n && hosts.Scan() {
+		addresses = append(addresses, hosts.Text())
 	}
-	if len(targets) < n {
-		b.Fatalf("%d servers", len(targets))
+	if len(addresses) < n {
+		b.Fatalf("%d servers", len(addresses))
 	}
-	return targets
+	return addresses
 }
 
 func cpuTime() time.Duration {

@@ -1,11 +1,7 @@
 package scrape
 
 import (
-	"bufio"
 	"bytes"
-	"io"
-	"net/http"
-	"net/http/httputil"
 	"strconv"
 	"strings"
 )
@@ -117,62 +113,4 @@ func cutField(line []byte) (name, value []byte, ok bool) {
 		}
 	}
 	return name, bytes.Trim(value, " \t"), true
-}
-
-// framedBody reads the body after a header that parseHeader parsed: chunks, or a known number of bytes.
-type framedBody struct {
-	in      *bufio.Reader
-	chunks  io.Reader // nil: the body has a known length
-	left    int64     // bytes of the body that were not read, if chunks is nil
-	trailed bool      // a trailer followed the last chunk
-}
-
-func (f *framedBody) reset(in *bufio.Reader, h header) {
-	*f = framedBody{in: in, left: h.length}
-	if h.length == chunked {
-		f.chunks = httputil.NewChunkedReader(in)
-	}
-}
-
-// Read returns io.EOF at the end of the body. It must not be called after that.
-func (f *framedBody) Read(p []byte) (int, error) {
-	if f.chunks != nil {
-		n, err := f.chunks.Read(p)
-		if err == io.EOF {
-			err = f.readTrailer()
-		}
-		return n, err
-	}
-	if f.left == 0 {
-		return 0, io.EOF
-	}
-	if int64(len(p)) > f.left {
-		p = p[:f.left]
-	}
-	n, err := f.in.Read(p)
-	f.left -= int64(n)
-	switch {
-	case f.left == 0:
-		err = io.EOF
-	case err == io.EOF:
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
-}
-
-// readTrailer reads the trailer after the last chunk and returns io.EOF if it is valid. Usually the trailer is an empty
-// line. Otherwise net/http parses it, after a made-up header.
-func (f *framedBody) readTrailer() error {
-	if end, _ := f.in.Peek(2); string(end) == "\r\n" {
-		_, _ = f.in.Discard(2)
-		return io.EOF
-	}
-	f.trailed = true
-	const madeUp = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
-	resp, err := http.ReadResponse(bufio.NewReader(io.MultiReader(strings.NewReader(madeUp), f.in)), nil)
-	if err != nil {
-		return err
-	}
-	_, err = resp.Body.Read(make([]byte, 1))
-	return err
 }

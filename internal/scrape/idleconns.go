@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	config_util "github.com/prometheus/common/config"
@@ -22,14 +23,16 @@ const maxKeptParam = 512
 // An idle conn costs about 600 bytes, with the runtime's share. The request takes 300 to 400 of them.
 type conn struct {
 	net.Conn
-	addr    string        // host and port
-	url     string        // of request, without ask.param
-	ask     ask           // of request
-	timeout time.Duration // of request
+	raw     syscall.RawConn // of the same socket; nil: rawIO cannot use it
+	addr    string          // host and port
+	url     string          // of request, without ask.param
+	ask     ask             // of request
+	timeout time.Duration   // of request
 	request []byte
 	used    bool      // a response has begun on it
-	first   [1]byte   // buffer of send
+	first   [1]byte   // buffer of send and of rawIO.ask
 	since   time.Time // idle since
+	abort   func()    // ends reads and writes, from any goroutine; set by plainClient.send
 }
 
 // send sends the request and returns the first byte of the response.
@@ -55,13 +58,13 @@ type idleConns struct {
 }
 
 // take removes and returns the idle connection to addr. It returns nil if there is none, or if the target has
-// closed it or sent bytes on it.
+// closed it or sent bytes on it. rawIO.ask finds that out by itself.
 func (s *idleConns) take(addr string) *conn {
 	s.mu.Lock()
 	c := s.idle[addr]
 	delete(s.idle, addr)
 	s.mu.Unlock()
-	if c != nil && !isReusable(c.Conn) {
+	if c != nil && c.raw == nil && !isReusable(c.Conn) {
 		_ = c.Close()
 		return nil
 	}

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// pageBytes is the memory that reading one page takes: the chunk being parsed (64 KiB), the read buffer (32 KiB) or
-	// the tables of gzip, a goroutine's stack, and the samples of a usual page. New lines take more.
+	// pageBytes is the memory that reading one page takes: the buffer in which it is parsed (64 KiB) or, if it is
+	// compressed, two buffers (96 KiB) and the tables of gzip, a goroutine's stack, and the samples of a usual page.
+	// New lines take more.
 	pageBytes = 128 << 10
 
 	// defaultMaxMemory is used if Options.MaxMemory is not set.

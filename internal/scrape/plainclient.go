@@ -20,9 +20,8 @@ import (
 // maxHeaderBytes limits the status line and header of a response.
 const maxHeaderBytes = 1 << 20
 
-// readAheadBytes is the size of an exchange's read buffer, for headers and small chunks. Longer reads of the body
-// bypass the buffer. Envoy sends its pages in chunks of about 16 KB.
-const readAheadBytes = 32 << 10
+// bufferBytes is the size of the buffer for a response. Its page is parsed in there, see inbuf.
+const bufferBytes = 64 << 10
 
 // errUseNetHTTP says that net/http must send this request instead.
 var errUseNetHTTP = errors.New("not a plain request")
@@ -37,6 +36,7 @@ type plainClient struct {
 	memory    *pageMemory
 	idle      idleConns
 	exchanges sync.Pool // of *exchange
+	buffers   sync.Pool // of *[]byte, bufferBytes long
 }
 
 // canUsePlainClient reports whether a job's requests need no credentials, headers of their own or proxy.
@@ -50,9 +50,10 @@ func newPlainClient(dial dialFunc, request func(context.Context, *target, ask) (
 	p := &plainClient{dial: dial, request: request, memory: memory}
 	p.exchanges.New = func() any {
 		x := &exchange{plain: p}
-		x.in = bufio.NewReaderSize(&x.source, readAheadBytes)
+		x.source.io.init()
 		return x
 	}
+	p.buffers.New = func() any { b := make([]byte, bufferBytes); return &b }
 	return p
 }
 
@@ -101,6 +102,7 @@ func (p *plainClient) send(ctx context.Context, t *target, a ask) (*exchange, er
 	if c.Conn, err = p.dial(context.WithValue(ctx, targetKey{}, t), "tcp", t.hostPort); err != nil {
 		return nil, causeOr(ctx, err)
 	}
+	c.raw, c.abort = rawConnOf(c.Conn), func() { _ = c.SetDeadline(time.Unix(1, 0)) }
 	return p.sendOn(ctx, c, t, a)
 }
 
@@ -139,88 +141,60 @@ func causeOr(ctx context.Context, err error) error {
 	return err
 }
 
-// errClosedWhileIdle says that an idle connection was closed by the target before any byte of a response came. The
-// request is sent again on a new connection. Most closed connections are noticed earlier, by idleConns.take.
+// errClosedWhileIdle says that an idle connection was closed by the target before any byte of a response came, or that
+// the target sent bytes on it that nobody asked for. The request is sent again on a new connection.
 var errClosedWhileIdle = errors.New("connection closed while idle")
 
-// sendOn sends the request over c and takes ownership of c. The exchange and its buffers are taken from the pool when
-// the first byte of the response has come. Until then a scrape holds only a goroutine and a connection.
+// sendOn sends the request over c and takes ownership of c. The buffer is taken from the pool when the first byte of
+// the response has come. Until then a scrape holds only a goroutine, a connection and an exchange without a buffer.
 func (p *plainClient) sendOn(ctx context.Context, c *conn, t *target, a ask) (*exchange, error) {
 	if !p.encodeRequest(c, t, a) {
 		_ = c.Close()
 		return nil, errUseNetHTTP
 	}
-	abort := func() { _ = c.SetDeadline(time.Unix(1, 0)) }
-	stopAbort := context.AfterFunc(ctx, abort)
-	var x *exchange
+	x := p.exchanges.Get().(*exchange)
+	x.begin(ctx, c)
 	succeeded := false
 	defer func() { // after an error, and after a panic
-		switch {
-		case succeeded:
-		case x != nil:
+		if !succeeded {
 			x.reusable = false
 			_ = x.Close()
-		default:
-			stopAbort()
-			_ = c.Close()
 		}
 	}()
-	l, first, err := p.awaitResponse(ctx, c, abort)
+	first, err := x.awaitResponse()
 	if err != nil {
 		return nil, err
 	}
-	x = p.exchanges.Get().(*exchange)
-	x.reset(ctx, c, first)
-	x.stopAbort, x.lease = stopAbort, l
+	x.takeBuffer(first)
 	if err := x.readHeader(); err != nil {
-		return nil, l.explain(causeOr(ctx, err))
+		return nil, x.lease.explain(causeOr(ctx, err))
 	}
 	succeeded = true
 	return x, nil
 }
 
-// awaitResponse sends the request of c, waits for the first byte of the response, and then for memory. abort ends the
-// reads and writes of c.
-func (p *plainClient) awaitResponse(ctx context.Context, c *conn, abort func()) (l *lease, first byte, err error) {
-	hadResponse, timer := c.used, answerTimerOf(ctx)
-	timer.note(requestSent)
-	first, err = c.send()
-	if err != nil {
-		if c.used && ctx.Err() == nil {
-			return nil, 0, errClosedWhileIdle
-		}
-		return nil, 0, causeOr(ctx, err)
-	}
-	timer.note(firstByte)
-	c.used = true
-	l, err = p.memory.take(ctx, hadResponse, abort)
-	timer.note(bodyRead)
-	return l, first, err
-}
-
-// exchange is one request and its response. It holds the buffers for reading the response and comes from a pool. An
-// idle connection has no buffers.
+// exchange is one request and its response. It comes from a pool.
 type exchange struct {
 	plain     *plainClient
 	ctx       context.Context
 	stopAbort func() bool // the end of ctx no longer aborts; false: ctx has ended already
 	lease     *lease
 	source    connReader
-	in        *bufio.Reader // reads source
+	in        inbuf   // reads source
+	pooled    *[]byte // the buffer of in, from the pool; nil: it has none
 	response  response
 	body      io.Reader
 	framed    framedBody
-	complete  bool // the body was read to its end
-	reusable  bool // by its header and framing, the connection can take another request
+	odd       *bufio.Reader // net/http reads the response from it, and it reads in; nil: parseHeader parsed the header
+	complete  bool          // the body was read to its end
+	reusable  bool          // by its header and framing, the connection can take another request
 }
 
-// connReader reads at most left bytes of a connection. The first byte of the response was read before, and is given out
-// first.
+// connReader reads at most left bytes of a connection.
 type connReader struct {
-	conn      *conn
-	left      int64
-	first     byte
-	haveFirst bool // first has not been given out
+	conn *conn
+	io   rawIO
+	left int64
 }
 
 func (s *connReader) Read(p []byte) (int, error) {
@@ -230,35 +204,57 @@ func (s *connReader) Read(p []byte) (int, error) {
 	if int64(len(p)) > s.left {
 		p = p[:s.left]
 	}
-	n := 0
-	if s.haveFirst {
-		p[0], s.haveFirst, n = s.first, false, 1
-	}
-	read, err := s.conn.Read(p[n:])
-	n += read
+	n, err := s.io.read(s.conn, p)
 	s.left -= int64(n)
 	return n, err
 }
 
-func (x *exchange) reset(ctx context.Context, c *conn, first byte) {
-	x.ctx, x.source = ctx, connReader{conn: c, left: maxHeaderBytes, first: first, haveFirst: true}
-	x.in.Reset(&x.source)
+// begin prepares for a request over c.
+func (x *exchange) begin(ctx context.Context, c *conn) {
+	x.ctx, x.source.conn, x.source.left = ctx, c, maxHeaderBytes
 	x.complete, x.reusable = false, true
+	x.stopAbort = context.AfterFunc(ctx, c.abort)
+}
+
+// awaitResponse sends the request, waits for the first byte of the response, and then for memory.
+func (x *exchange) awaitResponse() (first byte, err error) {
+	c, hadResponse, timer := x.source.conn, x.source.conn.used, answerTimerOf(x.ctx)
+	timer.note(requestSent)
+	first, err = x.source.io.ask(c)
+	if err != nil {
+		if c.used && x.ctx.Err() == nil {
+			return 0, errClosedWhileIdle
+		}
+		return 0, causeOr(x.ctx, err)
+	}
+	timer.note(firstByte)
+	c.used = true
+	x.lease, err = x.plain.memory.take(x.ctx, hadResponse, c.abort)
+	timer.note(bodyRead)
+	return first, err
+}
+
+// takeBuffer takes a buffer for the response, which begins with first.
+func (x *exchange) takeBuffer(first byte) {
+	x.pooled = x.plain.buffers.Get().(*[]byte)
+	x.in = inbuf{from: &x.source, buf: *x.pooled, filled: 1}
+	x.in.buf[0] = first
 }
 
 // readHeader reads the status line and the header. parseHeader reads the form that nearly every response has, net/http
 // the others.
 func (x *exchange) readHeader() error {
-	_, _ = x.in.Peek(1) // fills the buffer; readResponse reports an error
-	buffered, _ := x.in.Peek(x.in.Buffered())
-	if h, n := parseHeader(buffered); n > 0 {
-		_, _ = x.in.Discard(n)
-		x.framed.reset(x.in, h)
+	_ = x.in.fill() // readResponse reports an error
+	if h, n := parseHeader(x.in.unseen()); n > 0 {
+		x.in.start, x.in.end, x.in.next = n, n, n
+		x.framed.reset(&x.in, h)
 		x.body = &x.framed
 		x.response.code, x.response.status = http.StatusOK, "200 OK"
 		x.response.contentType = reuseString(x.response.contentType, h.contentType)
 		x.response.encoding = reuseString(x.response.encoding, h.encoding)
+		x.response.pieces = x
 	} else {
+		x.odd = bufio.NewReader(&x.in)
 		resp, err := x.readResponse()
 		if err != nil {
 			return err
@@ -284,7 +280,7 @@ func reuseString(s string, b []byte) string {
 // readResponse returns the first response that is not informational (100 Continue, 103 Early Hints).
 func (x *exchange) readResponse() (*http.Response, error) {
 	for {
-		resp, err := http.ReadResponse(x.in, nil)
+		resp, err := http.ReadResponse(x.odd, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -301,12 +297,27 @@ func (x *exchange) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := x.body.Read(p)
+	return n, x.note(err)
+}
+
+// More implements exposition.Pieces. It is called only if parseHeader parsed the header.
+func (x *exchange) More(keep, least int) ([]byte, error) {
+	if x.complete {
+		x.in.start = x.in.end - keep
+		return x.in.text(), io.EOF
+	}
+	text, err := x.framed.More(keep, least)
+	return text, x.note(err)
+}
+
+// note notes an error of reading the body, which it returns.
+func (x *exchange) note(err error) error {
 	if err == io.EOF {
 		x.complete = true
 	} else if err != nil {
 		err = causeOr(x.ctx, err)
 	}
-	return n, err
+	return err
 }
 
 // Close ends the exchange and is called once. It keeps the connection if another request can be sent on it.
@@ -314,14 +325,26 @@ func (x *exchange) Close() error {
 	c := x.source.conn
 	aborted := !x.stopAbort()
 	stalled := !x.lease.end()
-	if !aborted && !stalled && x.reusable && x.complete && !x.framed.trailed && x.in.Buffered() == 0 {
+	x.source.io.end()
+	if !aborted && !stalled && x.reusable && x.complete && !x.framed.trailed && x.behind() == 0 {
 		x.plain.idle.put(c)
 	} else {
 		_ = c.Close()
 	}
-	x.ctx, x.stopAbort, x.lease, x.source.conn, x.body = nil, nil, nil, nil, nil
-	x.response.body, x.response.lease = nil, nil
-	x.framed = framedBody{}
+	if x.pooled != nil {
+		x.plain.buffers.Put(x.pooled)
+	}
+	x.ctx, x.stopAbort, x.lease, x.source.conn, x.body, x.odd = nil, nil, nil, nil, nil, nil
+	x.in, x.pooled, x.framed = inbuf{}, nil, framedBody{}
+	x.response.body, x.response.pieces, x.response.lease = nil, nil, nil
 	x.plain.exchanges.Put(x)
 	return nil
+}
+
+// behind returns how many bytes were read that follow the response.
+func (x *exchange) behind() int {
+	if x.odd != nil {
+		return x.odd.Buffered() + len(x.in.unseen())
+	}
+	return x.framed.behind()
 }

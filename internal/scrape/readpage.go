@@ -66,7 +66,7 @@ func (l *loop) readPage(ctx context.Context, start, at time.Time, filtered bool)
 	defer p.close()
 	l.page.Turn(filtered)
 	r.batch = l.batch(at)
-	r.counts, r.err = l.page.Read(p.body, p.contentType, start.Add(maxAhead).UnixMilli(), r.batch)
+	r.counts, r.err = l.page.Read(p.body.reader(), p.contentType, start.Add(maxAhead).UnixMilli(), r.batch)
 	r.size = pageSize{page: p.body.n, wire: p.wireBytes(), reported: p.body.n}
 	if r.unfetched = p.body.err != nil; !r.unfetched {
 		r.err = p.explain(r.err)

@@ -1,0 +1,21 @@
+//go:build !linux
+
+package scrape
+
+import (
+	"net"
+	"syscall"
+)
+
+// rawIO sends a request and reads its response in the usual way.
+type rawIO struct{}
+
+func (*rawIO) init() {}
+
+func rawConnOf(net.Conn) syscall.RawConn { return nil }
+
+func (*rawIO) ask(c *conn) (first byte, err error) { return c.send() }
+
+func (*rawIO) read(c *conn, p []byte) (int, error) { return c.Read(p) }
+
+func (*rawIO) end() {}
