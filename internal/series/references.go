@@ -101,4 +101,5 @@ func (t *Table) remove(id ID, e *entry) {
 		s.refs--
 	}
 	t.entries.remove(uint32(id))
+	t.changes++
 }

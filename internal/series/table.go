@@ -30,6 +30,7 @@ type Table struct {
 	targets targets
 	scratch []Pair
 	work    work
+	changes uint64 // see View.Changes
 
 	slices    sync.Pool // of *[]ID, empty: the slices of Retain and Release
 	sliceWork int       // immutable after NewTable: work after which Retain and Release let others have the lock

@@ -37,6 +37,10 @@ func (v View) GenAndMeta(id ID) (gen uint32, meta MetaID) {
 	return gen, e.meta
 }
 
+// Changes counts what may give an id another meaning: series that were removed, whose ids are free for reuse, and
+// series that got other metadata. While it stays the same, ids of which someone holds references mean what they meant.
+func (v View) Changes() uint64 { return v.t.changes }
+
 // Labels appends the whole label set of a series of a target to dst, sorted by name.
 func (v View) Labels(dst []Pair, id ID, target TargetID) []Pair {
 	e := v.t.entries.at(uint32(id))

@@ -25,6 +25,7 @@ import (
 type pageRows struct {
 	settings *Settings // the layout is written under them
 	hash     uint64    // of the rows; see gather
+	ids      uint64    // of the last batch that had them; see hashIDs; 0: not known
 	layout   *queue.Layout
 	unfit    bool // these rows have no layout
 }
@@ -49,25 +50,24 @@ func (l *Lane) appendColumn(
 		t.rows = pageRows{}
 		return false
 	}
-	rows, dropped := l.gather(v, b, ruled)
-	if r := &t.rows; r.settings != s || r.hash != rows {
-		*r = pageRows{settings: s, hash: rows}
+	values, dropped, same := l.gather(s, v, b, ruled, &t.rows)
+	if !same {
 		return false
 	}
 	if t.rows.layout == nil && !t.rows.unfit {
 		t.rows.layout = l.writeLayout(s, v, b, ruled)
 		t.rows.unfit = t.rows.layout == nil
 	}
-	if t.rows.unfit || len(l.column.values) == 0 {
+	if t.rows.unfit || len(values) == 0 {
 		return false
 	}
 	tally.Relabelled += dropped
 	l.beginBatch(s, b, hash)
 	o := l.outlet
-	l.column.data = wire.AppendColumn(l.column.data[:0], b.Time, l.column.values)
+	l.column.data = wire.AppendColumn(l.column.data[:0], b.Time, values)
 	l.append(queue.Record{
 		Data:    append(o.Buffers.Get(len(l.column.data)), l.column.data...),
-		Samples: len(l.column.values), Oldest: b.Time, Newest: b.Time,
+		Samples: len(values), Oldest: b.Time, Newest: b.Time,
 		First: true, Stream: uint64(l.to.stream), Due: l.to.due, Layout: t.rows.layout,
 	}, tally)
 	t.batch(b.Time, true)
@@ -92,9 +92,45 @@ func (t *targetHistory) inOrder(at int64) bool {
 	return t.perSeries == nil && len(t.timed) == 0 && at > t.newest
 }
 
-// gather puts the values that the rules keep into l.column. It returns a hash of their rows, and the number of samples
-// that the rules drop.
-func (l *Lane) gather(v series.View, b *series.Batch, ruled []ruledRow) (rows uint64, dropped int) {
+// gather returns the values that the rules keep, the number of samples that the rules drop, and whether the rows of the
+// values are those of the target's last scrape, r. If they are not, r becomes theirs.
+//
+// A page like the one before has the same ids. If they mean the same as then, so are the rows, and the table's entries
+// need not be read: they are spread over memory, and cost more than all else here.
+func (l *Lane) gather(s *Settings, v series.View, b *series.Batch, ruled []ruledRow, r *pageRows) (
+	values []float64, dropped int, same bool,
+) {
+	ids := uint64(0)
+	if ruled == nil {
+		ids = hashIDs(b.Series, v.Changes())
+		if r.settings == s && r.ids == ids {
+			return b.Values, 0, true
+		}
+	}
+	rows, dropped := l.hashRows(v, b, ruled)
+	if same = r.settings == s && r.hash == rows; !same {
+		*r = pageRows{settings: s, hash: rows}
+	}
+	r.ids = ids
+	return l.column.values, dropped, same
+}
+
+// hashIDs returns a hash of the ids of a batch and of View.Changes; never 0.
+func hashIDs(ids []series.ID, changes uint64) uint64 {
+	h := rowSeeds[0] ^ uint64(len(ids))
+	for ; len(ids) > 1; ids = ids[2:] {
+		high, low := bits.Mul64(h^(uint64(ids[0])<<32|uint64(ids[1])), rowSeeds[1])
+		h = high ^ low
+	}
+	if len(ids) > 0 {
+		changes ^= uint64(ids[0]) << 32
+	}
+	high, low := bits.Mul64(h^changes, rowSeeds[1])
+	return max(1, high^low)
+}
+
+// hashRows returns a hash of the rows that the rules keep. It puts their values into l.column.
+func (l *Lane) hashRows(v series.View, b *series.Batch, ruled []ruledRow) (rows uint64, dropped int) {
 	values := l.column.values[:0]
 	h, meta, metaVersion := rowSeeds[0], series.MetaID(0), rowSeeds[1]^uint64(v.MetaGen(0))
 	for i, id := range b.Series {

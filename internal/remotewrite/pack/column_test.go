@@ -156,6 +156,25 @@ func TestOtherMetadataIsAnotherLayout(t *testing.T) {
 	p.wantKinds("again", p.scrape(pod, 4000), "column")
 }
 
+// TestAReusedIDIsAnotherRow: a series ends, and another one that the page prints in its place gets its ID.
+func TestAReusedIDIsAnotherRow(t *testing.T) {
+	p := newPackingBy(t, streamSettings())
+	pod := p.target("pod", 3)
+	for n := range int64(3) {
+		p.take(p.scrape(pod, 1000*(n+1)))
+	}
+	was := pod.ids[1]
+	p.table.Release(slices.Values(pod.ids[1:2]))
+	pod.ids[1] = p.series(pod.id, labels.FromStrings("instance", "pod", "job", "envoy"), "other")
+	if pod.ids[1] != was {
+		t.Fatalf("ID %d, want %d again", pod.ids[1], was)
+	}
+	kinds, samples := p.take(p.scrape(pod, 4000))
+	if !slices.Equal(kinds, []string{"fragment"}) || len(samples["other"]) != 1 {
+		t.Errorf("%v %v, want a fragment with the other series", kinds, samples)
+	}
+}
+
 func TestRowsThatAreNoColumns(t *testing.T) {
 	drop := func(rw *promconfig.RemoteWriteConfig) {
 		rw.WriteRelabelConfigs = []*relabel.Config{{SourceLabels: model.LabelNames{"__name__"}, Separator: ";",
