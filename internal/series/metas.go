@@ -58,9 +58,7 @@ func (t *Table) setMeta(e *entry, m Meta) {
 	if old.typ == TypeOf(m.Type) && t.text(old.help) == m.Help && t.text(old.unit) == m.Unit {
 		return
 	}
-	if e.meta != 0 || e.refs > 1 {
-		t.changes++
-	}
+	t.changes++
 	t.releaseMeta(e.meta)
 	e.meta = t.internMeta(metaKey{TypeOf(m.Type), t.intern(m.Help), t.intern(m.Unit)})
 }

@@ -91,9 +91,12 @@ const maxMasked = 64
 func (t *Table) Add(target TargetID, final labels.Labels, m Meta) ID {
 	t.lock()
 	defer t.unlock()
-	before := t.grown
+	before, changes := t.grown, t.changes
 	id := t.add(target, final)
-	t.setMeta(t.entries.at(uint32(id)), m)
+	e := t.entries.at(uint32(id))
+	if t.setMeta(e, m); e.refs == 1 {
+		t.changes = changes // nobody knows a series that is new
+	}
 	t.targets.entries[target].grown += t.grown - before
 	return id
 }

@@ -156,6 +156,21 @@ func TestOtherMetadataIsAnotherLayout(t *testing.T) {
 	p.wantKinds("again", p.scrape(pod, 4000), "column")
 }
 
+// TestFirstMetadataIsAnotherLayout: the series of a target without replicas have no metadata at first.
+func TestFirstMetadataIsAnotherLayout(t *testing.T) {
+	p := newPackingBy(t, streamSettings())
+	p.bare = true
+	public := labels.FromStrings("instance", "pod", "job", "envoy")
+	pod := page{id: p.table.AddTarget(public)}
+	named := labels.NewBuilder(public).Set("__name__", "a").Labels()
+	pod.ids = append(pod.ids, p.table.Add(pod.id, named, series.Meta{}))
+	for n := range int64(3) {
+		p.take(p.scrape(pod, 1000*(n+1)))
+	}
+	p.table.SetMeta(pod.ids[0], series.Meta{Type: model.MetricTypeCounter})
+	p.wantKinds("with a type", p.scrape(pod, 4000), "fragment")
+}
+
 // TestAReusedIDIsAnotherRow: a series ends, and another one that the page prints in its place gets its ID.
 func TestAReusedIDIsAnotherRow(t *testing.T) {
 	p := newPackingBy(t, streamSettings())
