@@ -109,7 +109,7 @@ func (p *Page) Read(body io.Reader, contentType string, maxTime int64, b *series
 	case p.format.plain:
 		return r.stream(in, text)
 	default:
-		return r.whole(&pieceReader{in, text}, contentType)
+		return r.whole(&pieceReader{in, text, err}, contentType)
 	}
 }
 

@@ -61,18 +61,21 @@ func readAtLeast(body io.Reader, buf []byte, least int) (n int, err error) {
 	return n, err
 }
 
-// pieceReader reads pieces. unread is what More returned last.
+// pieceReader reads pieces. unread is what More returned last, and err what came with it.
 type pieceReader struct {
 	in     Pieces
 	unread []byte
+	err    error
 }
 
 // Read implements io.Reader.
 func (p *pieceReader) Read(b []byte) (n int, err error) {
-	if len(p.unread) == 0 {
-		p.unread, err = p.in.More(0, 1)
+	if len(p.unread) == 0 && p.err == nil {
+		p.unread, p.err = p.in.More(0, 1)
 	}
 	n = copy(b, p.unread)
-	p.unread = p.unread[n:]
-	return n, err
+	if p.unread = p.unread[n:]; len(p.unread) > 0 {
+		return n, nil
+	}
+	return n, p.err
 }

@@ -144,7 +144,7 @@ func scopeOf(seed maphash.Seed, j *jobState, target labels.Labels) uint64 {
 // table keeps them apart from those of a line.
 func areOrdinary(j *jobState, target labels.Labels) bool {
 	special := target.Has(model.MetricNameLabel) || target.Has(model.BucketLabel)
-	if special || !target.IsValid(j.cfg.MetricNameValidationScheme) {
+	if special || target.Len() > series.MaxMasked || !target.IsValid(j.cfg.MetricNameValidationScheme) {
 		return false
 	}
 	limit := int(j.cfg.LabelValueLengthLimit)

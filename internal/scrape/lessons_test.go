@@ -31,6 +31,13 @@ func TestLessonsSayWhatLearningSays(t *testing.T) {
 		labels.FromStrings("instance", "b:1", "job", "envoy", "le", "2"),
 		labels.FromStrings("instance", "a:1", "job", "envoy", "pod_name", "pod-3"),
 	}
+	for _, zone := range []string{"a", "b"} { // more labels than a mask has bits
+		many := labels.NewBuilder(labels.FromStrings("zone", zone))
+		for n := range series.MaxMasked {
+			many.Set(fmt.Sprintf("label_%02d", n), "v")
+		}
+		targets = append(targets, many.Labels())
+	}
 	lines := []labels.Labels{
 		labels.FromStrings("__name__", "a"), labels.FromStrings("__name__", "a", "x", "1"),
 		labels.FromStrings("__name__", "a", "x", "instance"),

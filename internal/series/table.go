@@ -83,8 +83,9 @@ func (t *Table) Grown(target TargetID) int {
 	return t.targets.entries[target].grown
 }
 
-// maxMasked is for how many labels of a target a mask has bits. Further labels are kept with each stem.
-const maxMasked = 64
+// MaxMasked is for how many labels of a target a mask has bits. Further labels are kept with each stem, so the ids of
+// their series are not those of other targets.
+const MaxMasked = 64
 
 // Add returns the id of the series whose labels after all rules are final, with one more reference. The strings of
 // final and m are copied, so they may alias a page. m replaces the metadata of an earlier Add.
@@ -197,7 +198,7 @@ func (t *Table) split(target TargetID, final labels.Labels) (l stemLabels, name,
 			name = t.symbol(label.Value)
 		case label.Name == model.BucketLabel:
 			le = t.symbol(label.Value)
-		case unchanged && i < maxMasked:
+		case unchanged && i < MaxMasked:
 			l.mask |= 1 << i
 		default:
 			l.own = append(l.own, Pair{t.symbol(label.Name), t.symbol(label.Value)})

@@ -84,7 +84,7 @@ func targetLabels(n int) labels.Labels {
 		}
 	}
 	if n>>6 == 3 {
-		for i := range maxMasked + 3 { // more than the mask has bits for
+		for i := range MaxMasked + 3 { // more than the mask has bits for
 			b.Set(fmt.Sprintf("l%03d", i), fmt.Sprint(n&1))
 		}
 	}
@@ -165,7 +165,7 @@ func key(target, final labels.Labels) string {
 	target.Range(func(l labels.Label) {
 		if final.Get(l.Name) == l.Value {
 			unchanged++
-			if l.Name != "le" && i < maxMasked {
+			if l.Name != "le" && i < MaxMasked {
 				fmt.Fprintf(&b, "%d,", i)
 			}
 		}
@@ -175,7 +175,7 @@ func key(target, final labels.Labels) string {
 	i = 0
 	final.Range(func(l labels.Label) {
 		at := slices.IndexFunc(targetNames(target), func(name string) bool { return name == l.Name })
-		if at >= 0 && at < maxMasked && l.Name != "le" && target.Get(l.Name) == l.Value {
+		if at >= 0 && at < MaxMasked && l.Name != "le" && target.Get(l.Name) == l.Value {
 			return
 		}
 		fmt.Fprintf(&b, "%q=%q,", l.Name, l.Value)

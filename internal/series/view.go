@@ -106,7 +106,7 @@ func (v View) mergeByName(dst, own []Pair, mask uint64, pairs []Pair) (out []Pai
 	first := len(dst)
 	text := v.t.text
 	for i, p := range pairs {
-		if i >= maxMasked || mask&(1<<i) == 0 {
+		if i >= MaxMasked || mask&(1<<i) == 0 {
 			continue
 		}
 		for len(own) > 0 && text(own[0].Name) < text(p.Name) {
