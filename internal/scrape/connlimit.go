@@ -156,7 +156,8 @@ func (c *countedConn) Close() error {
 	return err
 }
 
-// SyscallConn implements syscall.Conn, for isReusable.
+// SyscallConn implements syscall.Conn: the socket is read by system calls of our own (rawio_linux.go), or looked at
+// (reusable_unix.go).
 func (c *countedConn) SyscallConn() (syscall.RawConn, error) {
 	s, ok := c.Conn.(syscall.Conn)
 	if !ok {

@@ -366,17 +366,23 @@ type limitedPieces limitedBody
 
 func (b *limitedPieces) Read(p []byte) (int, error) { return (*limitedBody)(b).Read(p) }
 
-// More implements exposition.Pieces.
-func (b *limitedPieces) More(keep, least int) ([]byte, error) {
-	if b.limit > 0 && b.n >= b.limit {
-		return nil, (*limitedBody)(b).note(0, errBodyLimit)
+// More implements exposition.Pieces. It notes what arrives while it waits for more: a long line that comes slowly does
+// not stall.
+func (b *limitedPieces) More(keep, least int) (text []byte, err error) {
+	all := (*limitedBody)(b)
+	for got := 0; got < least && err == nil; {
+		if b.limit > 0 && b.n >= b.limit {
+			return text, all.note(0, errBodyLimit)
+		}
+		text, err = b.pieces.More(keep+got, 1)
+		n := len(text) - keep - got
+		if over := b.n + int64(n) - b.limit; b.limit > 0 && over >= 0 {
+			n -= int(over)
+			text, err = text[:keep+got+n], errBodyLimit
+		}
+		b.n += int64(n)
+		got += n
+		err = all.note(n, err)
 	}
-	text, err := b.pieces.More(keep, least)
-	n := len(text) - keep
-	if over := b.n + int64(n) - b.limit; b.limit > 0 && over >= 0 {
-		n -= int(over)
-		text, err = text[:keep+n], errBodyLimit
-	}
-	b.n += int64(n)
-	return text, (*limitedBody)(b).note(n, err)
+	return text, err
 }

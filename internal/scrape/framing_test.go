@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http/httputil"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,6 +98,31 @@ func FuzzChunks(f *testing.F) {
 			t.Errorf("%q, error %v; httputil %q, error %v", got, gotErr, want, wantErr)
 		}
 	})
+}
+
+// slowPieces are pieces of one byte. seen is what the lease had noted before each of them.
+type slowPieces struct {
+	lease *lease
+	text  []byte
+	seen  []int64
+}
+
+func (p *slowPieces) More(keep, _ int) ([]byte, error) {
+	p.seen = append(p.seen, p.lease.read.Load())
+	p.text = append(p.text[len(p.text)-keep:], 'x')
+	return p.text, nil
+}
+
+// TestALongLineThatComesSlowlyDoesNotStall: its bytes are noted while More waits for the rest of it.
+func TestALongLineThatComesSlowlyDoesNotStall(t *testing.T) {
+	in := &slowPieces{lease: &lease{}}
+	b := &limitedBody{pieces: in, lease: in.lease}
+	if text, err := (*limitedPieces)(b).More(0, 4); string(text) != "xxxx" || err != nil {
+		t.Fatalf("%q, %v", text, err)
+	}
+	if want := []int64{0, 1, 2, 3}; !slices.Equal(in.seen, want) {
+		t.Errorf("noted %v, want %v", in.seen, want)
+	}
 }
 
 // TestPiecesHaveTheLimit: body_size_limit cuts off the pieces of a page where it cuts off a reader.

@@ -26,7 +26,7 @@ type schedule struct {
 }
 
 // To save memory, at most maxConcurrentScrapes scrapes run that began less than slowScrape ago. Older ones do not
-// count. A scrape that has waited for maxWait after its due time starts anyway: two waves (waveLength in target.go),
+// count. A scrape that has waited for maxWait after its due time starts anyway: two waves (waveLength in waves.go),
 // that is, 100 ms.
 const (
 	maxConcurrentScrapes = 2 // not a hard limit: slow scrapes do not count; pageMemory limits the memory of all

@@ -96,6 +96,7 @@ func (ps *Pools) runPhases(ctx context.Context) {
 			ps.changing.Lock()
 			ps.adaptWaves(nil, nil)
 			ps.changing.Unlock()
+			ps.env.lessons.expire(time.Now()) // where scrapes are rare, or have ended
 		}
 	}
 }
