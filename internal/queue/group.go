@@ -96,22 +96,24 @@ func (q *FIFO) take(l *lane, most Limit) (State, time.Duration) {
 	return Empty, 0
 }
 
-// shareLayouts gives the records of a group whose layouts are equal the same one.
+// shareLayouts gives the records of a group whose layouts are equal the same one. A group may have a thousand layouts,
+// so only those of one length are compared.
 func (q *FIFO) shareLayouts(l *lane) {
-	var seen []*Layout
+	seen := map[int][]*Layout{}
 	for _, r := range l.group {
 		layout := r.layout()
-		if layout == nil || slices.Contains(seen, layout) {
+		if layout == nil {
 			continue
 		}
-		i := slices.IndexFunc(seen, func(o *Layout) bool { return o.equal(layout) })
+		n := layout.Len()
+		i := slices.IndexFunc(seen[n], func(o *Layout) bool { return o == layout || o.equal(layout) })
 		if i < 0 {
-			seen = append(seen, layout)
-			continue
+			seen[n] = append(seen[n], layout)
+		} else if known := seen[n][i]; known != layout {
+			q.accountLayout(l, layout, -1)
+			q.accountLayout(l, known, 1)
+			r.Records[0].Layout = known
 		}
-		q.accountLayout(l, layout, -1)
-		q.accountLayout(l, seen[i], 1)
-		r.Records[0].Layout = seen[i]
 	}
 }
 

@@ -250,6 +250,6 @@ func (j *columnJoiner) pack() []byte {
 // kept returns how much memory the joiner keeps.
 func (j *columnJoiner) kept() int {
 	const ofColumn, ofStream = 56, 48
-	return 8*cap(j.values) + j.symbols.kept() + len(j.write.out) + cap(j.write.longTexts.written) + cap(j.block) +
-		ofColumn*cap(j.columns) + ofStream*cap(j.streams)
+	return 8*cap(j.values) + j.rows.kept() + j.symbols.kept() + len(j.write.out) +
+		cap(j.write.longTexts.written) + cap(j.block) + ofColumn*cap(j.columns) + ofStream*cap(j.streams)
 }

@@ -304,7 +304,7 @@ func (s *symbolSet) number(ref uint64) (uint64, error) {
 // size returns how much memory the merger keeps.
 func (m *merger) size() int {
 	const ofSeries, ofRow, ofInput, ofLayoutRow, ofColumn = 88, 20, 32, 20, 24
-	n := cap(m.plain.text) + m.symbols.size() + m.keys.size() + m.renumber.size() + cap(m.refs) +
+	n := cap(m.plain.text) + m.plain.rows.kept() + m.symbols.size() + m.keys.size() + m.renumber.size() + cap(m.refs) +
 		ofSeries*(cap(m.series)+cap(m.later)) + ofRow*cap(m.rows) + ofInput*cap(m.inputs) + m.write.size() +
 		8*cap(m.values) + ofLayoutRow*cap(m.layoutRows) + ofColumn*cap(m.columns)
 	for _, s := range m.sets[:cap(m.sets)] {

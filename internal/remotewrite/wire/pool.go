@@ -156,7 +156,9 @@ func (p *Pool) putJoiner(j *columnJoiner) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.joinNeed = max(j.need, p.joinNeed-p.joinNeed/16)
+	if j.need > 0 { // else the group had no columns
+		p.joinNeed = max(j.need, p.joinNeed-p.joinNeed/16)
+	}
 	if j.kept() <= max(keptMerger, keptGroups*p.joinNeed) {
 		p.joiner = j
 	}

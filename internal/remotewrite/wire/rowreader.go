@@ -13,6 +13,7 @@ type rowReader struct {
 	shapes []readShape
 	names  []uint32 // of all shapes
 	longs  []readOwn
+	room   int       // labels that the memory of longs has room for
 	other  readShape // that has no number
 
 	// The present row:
@@ -54,7 +55,7 @@ func (r *rowReader) reset(rows []byte) error {
 		return errDamaged
 	}
 	*r = rowReader{data: rows, rows: int(n), plain: int(plain), symbols: symbols,
-		shapes: r.shapes[:0], names: r.names[:0], longs: r.longs[:0], labels: r.labels[:0]}
+		shapes: r.shapes[:0], names: r.names[:0], longs: r.longs[:0], room: r.room, labels: r.labels[:0]}
 	return nil
 }
 
@@ -195,10 +196,17 @@ func (r *rowReader) resize(replaced int) {
 func (r *rowReader) remember(own []rowLabel) {
 	n := len(r.longs)
 	if r.longs = slices.Grow(r.longs, 1)[:n+1]; cap(r.longs[n].labels) < len(own) {
+		r.room += len(own) - cap(r.longs[n].labels)
 		r.longs[n].labels = make([]rowLabel, 0, len(own))
 	}
 	r.longs[n] = readOwn{labels: append(r.longs[n].labels[:0], own...)}
 	r.long = n + 1
+}
+
+// kept returns about how many bytes of memory the reader keeps for the next layout.
+func (r *rowReader) kept() int {
+	const ofLabel, ofOwn, ofShape, ofName = 12, 32, 48, 4
+	return ofLabel*(r.room+cap(r.labels)) + ofOwn*cap(r.longs) + ofShape*cap(r.shapes) + ofName*cap(r.names)
 }
 
 // repeat reads the own labels of a row that repeats those of another one.
