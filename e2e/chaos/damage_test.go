@@ -26,19 +26,15 @@ type damageCase struct {
 	do      func(t *testing.T, dir string)
 }
 
-// damageCases returns the ways to damage a queue of this many files: each file in turn, or only one. columns: scrapes
-// may be columns. Then cutBytes has several of them, and a damaged layout costs those that need it.
-func damageCases(files int, each, columns bool) []damageCase {
-	cut, flip := damageCase{worst: 1, total: 2}, damageCase{worst: 1, total: targets}
-	if columns {
-		const smallest, ofLayout = 60, 64 // bytes of a column with its header; columns that need one copy of a layout
-		cut = damageCase{worst: cutBytes / smallest, total: cutBytes / smallest}
-		flip = damageCase{worst: ofLayout, total: ofLayout}
-	}
+// damageCases returns the ways to damage a queue of this many files: each file in turn, or only one. Scrapes are columns
+// nearly always, so cutBytes has several of them, and a damaged layout costs those that need it.
+func damageCases(files int, each bool) []damageCase {
+	const smallest, ofLayout = 60, 64 // bytes of a column with its header; columns that need one copy of a layout
+	cut, flip := cutBytes/smallest, ofLayout
 	list := []damageCase{
 		{name: "none", do: func(*testing.T, string) {}},
-		{name: "tail cut by 1 kB", worst: cut.worst, total: cut.total, do: onFile(0, cutTail)},
-		{name: "one bit flipped in the middle", worst: flip.worst, total: flip.total, do: onFile(0, flipBit)},
+		{name: "tail cut by 1 kB", worst: cut, total: cut, do: onFile(0, cutTail)},
+		{name: "one bit flipped in the middle", worst: flip, total: flip, do: onFile(0, flipBit)},
 		{name: "foreign files", do: addForeign},
 		{name: "positions missing", repeats: true, do: everyFile(positions, os.Remove)},
 		{name: "positions of noise", repeats: true, do: everyFile(positions, noise)},
@@ -74,8 +70,7 @@ func damage(w *world) {
 		w.Fatalf("no *.seg below %s, but:\n%s", w.storage, tree(w.storage))
 	}
 	w.Logf("the queue:\n%s", tree(w.storage))
-	columns := w.delay > w.interval || !w.suite.short // a long outage has columns, whatever the delay
-	for _, i := range damageCases(len(files), !w.suite.short, columns) {
+	for _, i := range damageCases(len(files), !w.suite.short) {
 		w.Run(i.name, func(t *testing.T) {
 			t.Parallel()
 			onDamaged(t, w, i)
