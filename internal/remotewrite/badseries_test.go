@@ -122,6 +122,42 @@ func TestKnownOffendersDoNotStarveALane(t *testing.T) {
 	}
 }
 
+// TestOffendersOfManyPagesAreKnown: one lane has 110 pages. Every half minute one more series of each page is bad, up
+// to 2,200 in all. Once they are known, all other samples arrive, in few requests.
+func TestOffendersOfManyPagesAreKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const pages, bad, scrape = 110, 20, 15 * time.Second
+		f, p := newPicky(t, pages, 1)
+		p.delay = 5 * time.Millisecond
+		ec := f.cfg.Endpoints[0]
+		ec.SeriesPerSend = DefaultSeriesPerSend
+		ec.QueueConfig.MaxSamplesPerSend = DefaultSeriesPerSend
+		f.cfg.Endpoints = []EndpointConfig{ec}
+		f.apply()
+		f.run()
+		for _, name := range everyTenth(bad) {
+			p.mu.Lock()
+			p.bad[name] = true
+			p.mu.Unlock()
+			f.keepScraping(scrape, 2*scrape)
+		}
+		f.keepScraping(scrape, 2*scrape)
+		posts, before := p.counts()
+		givenUp := f.dropped("a", deliver.IsolationBudget)
+		f.keepScraping(scrape, 4*scrape)
+		postsLater, arrived := p.counts()
+		if n := f.dropped("a", deliver.IsolationBudget) - givenUp; n > 0 || arrived-before < 3*pages*(200-bad) {
+			t.Errorf("arrived of 4 scrapes = %d, given up = %d; want all but the bad series: %d of each",
+				arrived-before, n, pages*(200-bad))
+		}
+		if n, most := postsLater-posts, 4*(pages/10+1)*(3+deliver.MaxAlone); n > most { // ten pages a request
+			t.Errorf("requests of 4 scrapes = %d, want at most %d", n, most)
+		}
+		f.stop()
+		f.conserved("a", f.appended())
+	})
+}
+
 // TestNewOffendersDoNotStarveALane: at each scrape eight other series of each page are bad, so searches never end. They
 // take half of the lane's time, after five minutes that it had saved.
 func TestNewOffendersDoNotStarveALane(t *testing.T) {

@@ -284,7 +284,7 @@ func (e *endpoint) load() (load, laneLimits) {
 	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status()
 	backlog := status.PendingSamples - status.HeldSamples
 	is := load{delivered: int(e.account.done.Load()), pending: backlog, down: status.Unreachable,
-		rejects: status.rejectsAs10(time.Now())}
+		rejects: e.receiver.RejectsAs10()}
 	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
 	for _, l := range all {
 		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))

@@ -99,7 +99,7 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	defer s.forget()
 	s.read(group)
 	cfg, _ := s.receiver.current()
-	most := wire.Limits{Samples: cfg.samplesPerSend(mostScrapes(group)), Bytes: maxMergedBytes}
+	most := wire.Limits{Samples: cfg.samplesPerSend(mostScrapes(group), s.receiver.RejectsAs10()), Bytes: maxMergedBytes}
 	for from := 0; from < len(group); {
 		to, samples, next := from, 0, &s.columns
 		for ; to < len(group) && group[to].Stream == group[from].Stream; to++ {

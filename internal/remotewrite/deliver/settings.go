@@ -17,12 +17,21 @@ type Settings struct {
 	Client        Client
 }
 
-// samplesPerSend returns the limit of a message that holds a number of scrapes of a target.
-func (s *Settings) samplesPerSend(scrapes int) int {
+// maxSearched is the number of series of a request to a 1.0 receiver that rejects: a search for bad series is for one
+// request, and has the same limits for each.
+const maxSearched = 2000
+
+// samplesPerSend returns the limit of a message that holds a number of scrapes of a target. rejects: the receiver is a
+// 1.0 one, and rejected samples lately.
+func (s *Settings) samplesPerSend(scrapes int, rejects bool) int {
+	most := s.QueueConfig.MaxSamplesPerSend
 	if s.SeriesPerSend > 0 {
-		return s.SeriesPerSend * scrapes
+		most = s.SeriesPerSend * scrapes
 	}
-	return s.QueueConfig.MaxSamplesPerSend
+	if rejects {
+		most = min(most, maxSearched*scrapes)
+	}
+	return most
 }
 
 // Client sends one request body, once. The body is free again after Post, unless the answer is BodyInUse.
