@@ -193,6 +193,24 @@ func TestResizeMakesDue(t *testing.T) {
 	})
 }
 
+// TestResizeWakes: readers that wait until a request is due learn that a Resize has made it due.
+func TestResizeWakes(t *testing.T) {
+	woken := 0
+	q := NewMemory(Config{Wake: func(int) { woken++ }}, 1)
+	q.Resize(1)
+	if woken = 0; len(q.gens) != 1 {
+		t.Fatal("an empty generation is left")
+	}
+	waits(t, q, 0, time.Hour, "7a")
+	if got := group(q, 0, Limit{}); got != "-" || woken != 0 {
+		t.Errorf("group %q, woken %d times", got, woken)
+	}
+	q.Resize(2)
+	if got := group(q, 0, Limit{}); got != "7a" || woken == 0 {
+		t.Errorf("group %q, woken %d times", got, woken)
+	}
+}
+
 // TestWhatWaitsLeavesMemory: the data of requests that are not due soon is on disk only, and is read back for its
 // group. That of requests which are due stays.
 func TestWhatWaitsLeavesMemory(t *testing.T) {
