@@ -179,6 +179,36 @@ func TestAWaveIsDueTogether(t *testing.T) {
 	}
 }
 
+// TestAShorterDelayLimitsGroups: groups have as many scrapes as the delay allows that a reload has put into force.
+func TestAShorterDelayLimitsGroups(t *testing.T) {
+	withDelay := func(delay time.Duration) *Settings {
+		rw := promconfig.DefaultRemoteWriteConfig
+		rw.QueueConfig.BatchSendDeadline = model.Duration(delay)
+		return NewSettings(&rw, labels.EmptyLabels())
+	}
+	p := newPackingBy(t, withDelay(100*time.Second))
+	p.packer.LimitScrapes(true)
+	pod, at := p.target("pod", 3), int64(0)
+	group := func() int {
+		for range 10 {
+			at++
+			b := p.scrape(pod, at)
+			b.Interval = 10 * time.Second
+			p.append(b)
+		}
+		group, _, _ := p.packer.Lanes()[0].Next(true)
+		return len(group)
+	}
+	if n := group(); n != 10 {
+		t.Errorf("a group of %d scrapes, want 10", n)
+	}
+	p.drain()
+	p.packer.Replace(withDelay(20 * time.Second))
+	if n := group(); n != 2 {
+		t.Errorf("a group of %d scrapes after the reload, want 2", n)
+	}
+}
+
 // TestGroupsAreLimited: as many scrapes of a target as the delay allows, where the receiver wants that; else up to
 // eight.
 func TestGroupsAreLimited(t *testing.T) {
