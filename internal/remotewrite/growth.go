@@ -46,6 +46,9 @@ type laneLimits struct{ min, max, backlog int }
 // next returns the number of lanes that the endpoint should have. It asks for all that are needed at once, because
 // lanes that are added later have to wait until the present ones are empty. Meanwhile it adds no further ones.
 func (g *growth) next(now time.Time, lanes int, r laneLimits, is load) int {
+	if lanes == g.lanes && now.Sub(g.at) < busyCheck {
+		return lanes // several lanes ask for a check within a moment, which says nothing
+	}
 	before := *g
 	g.lanes, g.at, g.load = lanes, now, is
 	taken := is.delivered - before.delivered

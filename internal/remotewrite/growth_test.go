@@ -319,6 +319,27 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
+// TestGrowthOfAMoment: several lanes ask for a check within milliseconds. A moment in which the only lane waits and a
+// scrape is appended says nothing.
+func TestGrowthOfAMoment(t *testing.T) {
+	r := laneLimits{min: 1, max: 50, backlog: 100}
+	now := time.Now()
+	var g growth
+	g.next(now, 1, r, load{waited: []time.Duration{0}})
+	now = now.Add(growthCheck)
+	is := load{waited: []time.Duration{growthCheck / 2}, delivered: 5000, pending: 200}
+	g.next(now, 1, r, is)
+	const moment = time.Millisecond
+	is.waited, is.pending = []time.Duration{is.waited[0] + moment}, 300
+	if n := g.next(now.Add(moment), 1, r, is); n != 1 {
+		t.Errorf("%d lanes after a moment, want 1", n)
+	}
+	is.waited, is.pending = []time.Duration{is.waited[0] + busyCheck}, 400
+	if n := g.next(now.Add(moment+busyCheck), 1, r, is); n != 2 {
+		t.Errorf("%d lanes, want 2", n)
+	}
+}
+
 // TestMoreLanesThanAQueueCanHave: the configuration refuses such a min_shards, and an endpoint that is given one works
 // with as many lanes as its queue has.
 func TestMoreLanesThanAQueueCanHave(t *testing.T) {
