@@ -86,3 +86,40 @@ func TestARejectingReceiverGetsSmallRequests(t *testing.T) {
 		})
 	}
 }
+
+// TestSeriesOfARequestAreLimited: a scrape with bound and unbound series is two requests of its stream, and one target
+// has a backlog of three scrapes. A request has no more series than the settings say, and full requests.
+func TestSeriesOfARequestAreLimited(t *testing.T) {
+	for _, backlog := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &storage{t: t, newest: map[string]point{}, arrived: map[string][]point{}}
+			var posts []int
+			r := newTestReceiver(func(c context.Context, body []byte, p wire.Protocol, n int) Answer {
+				posts = append(posts, seriesOf(t, body, p))
+				return s.Post(c, body, p, n)
+			}, wire.V2)
+			r.Replace(&Settings{RemoteWriteConfig: r.settings.RemoteWriteConfig, Client: r.settings.Client,
+				SeriesPerSend: 1000})
+			var group []queue.Request
+			for stream := range uint64(20) {
+				for n := range backlog {
+					if n > 0 && stream > 0 {
+						break
+					}
+					bound := scrapeOf(t, stream+1, 70, lastScrape+int64(n), nil, false)
+					unbound := scrapeOf(t, stream+101, 30, lastScrape+int64(n), nil, false)
+					unbound.Stream = bound.Stream
+					group = append(group, bound, unbound)
+				}
+			}
+			sum := fates{dropped: map[Reason]int{}}
+			r.NewSender(&drawnGroups{groups: [][]queue.Request{group}}, sum.add).Run(t.Context(), nil)
+			if len(posts) != 2 || posts[0] != 1000 || posts[1] != 1000 {
+				t.Errorf("backlog %d: requests with %d series, want two of 1000", backlog, posts)
+			}
+			if want := 2000 + (backlog-1)*100; sum.accepted != want {
+				t.Errorf("%d samples accepted, want %d", sum.accepted, want)
+			}
+		})
+	}
+}
