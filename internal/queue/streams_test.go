@@ -193,6 +193,28 @@ func TestResizeMakesDue(t *testing.T) {
 	})
 }
 
+// TestOldestLanes: the number of lanes of the oldest requests is known, also to the next process.
+func TestOldestLanes(t *testing.T) {
+	s := openStore(t, "data", newFakeFS())
+	q := openQueue(t, s, "x", 3, quiet())
+	oldest := func(when string, want int) {
+		if got := q.Stats().OldestLanes; got != want {
+			t.Errorf("%s: %d lanes, want %d", when, got, want)
+		}
+	}
+	waits(t, q, 2, 0, "7a")
+	q.Resize(1)
+	oldest("after a change", 3)
+	mustClose(t, q)
+	q = openQueue(t, s, "x", 2, quiet())
+	oldest("after a restart", 3)
+	if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"7a"}) {
+		t.Errorf("groups %q", got)
+	}
+	oldest("when they are delivered", 2)
+	mustClose(t, q)
+}
+
 // TestResizeWakes: readers that wait until a request is due learn that a Resize has made it due.
 func TestResizeWakes(t *testing.T) {
 	woken := 0
