@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -290,7 +291,8 @@ func (e *endpoint) load() (load, laneLimits) {
 	for _, l := range all {
 		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))
 	}
-	return is, laneLimits{min: s.lanes(), max: s.maxLanes(), backlog: len(all) * s.QueueConfig.MaxSamplesPerSend}
+	perLane := min(s.QueueConfig.MaxSamplesPerSend, math.MaxInt/len(all))
+	return is, laneLimits{min: s.lanes(), max: s.maxLanes(), backlog: len(all) * perLane}
 }
 
 // wantedLanes returns the number of lanes that the endpoint should have.

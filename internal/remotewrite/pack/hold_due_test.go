@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -206,6 +207,18 @@ func TestAShorterDelayLimitsGroups(t *testing.T) {
 	p.packer.Replace(withDelay(20 * time.Second))
 	if n := group(); n != 2 {
 		t.Errorf("a group of %d scrapes after the reload, want 2", n)
+	}
+}
+
+// TestLimitOfGroups: a group is at most two messages, and at most maxGroup, whatever max_samples_per_send is.
+func TestLimitOfGroups(t *testing.T) {
+	for perSend, want := range map[int]int{100: 200, 50_000: maxGroup.Samples, math.MaxInt: maxGroup.Samples} {
+		rw := promconfig.DefaultRemoteWriteConfig
+		rw.QueueConfig.MaxSamplesPerSend = perSend
+		l := newPackingBy(t, NewSettings(&rw, labels.EmptyLabels())).packer.Lanes()[0]
+		if got := l.limit().Samples; got != want {
+			t.Errorf("max_samples_per_send %d: a group of %d samples, want %d", perSend, got, want)
+		}
 	}
 }
 

@@ -161,8 +161,9 @@ func (l *Lane) append(r queue.Record, t *Tally) bool {
 const drainCheck = time.Second
 
 // maxGroup limits what is taken at once: 8 requests of a target to catch up, more if the delay holds more. Samples and
-// bytes bound the memory of the merge, and what comes twice after a kill. 21,000 samples are two POSTs of several
-// targets, by the defaults; with a lower max_samples_per_send a group is two POSTs, too.
+// bytes bound the memory of the merge, and what comes twice after a kill. By the defaults, 21,000 samples are two
+// POSTs of several targets, and one for each large fragment (deliver.Sender). So it is with a lower
+// max_samples_per_send.
 var maxGroup = queue.Limit{Requests: 8, Samples: 21_000, Bytes: 2 << 20}
 
 // limit returns the limit of the next group.
