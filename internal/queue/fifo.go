@@ -350,7 +350,9 @@ func (q *FIFO) Resize(lanes int) {
 	}
 	for _, l := range old.lanes {
 		q.seal(l)
-		l.streams.flush(math.MaxUint64) // also what is read back later
+		if l.streams.flush(math.MaxUint64) { // also what is read back later
+			q.notices.wake = true
+		}
 	}
 	dir := ""
 	if q.disk != nil {

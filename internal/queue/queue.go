@@ -100,6 +100,7 @@ type Stats struct {
 	Requests    int
 	Samples     int
 	HeldSamples int // of Samples: in requests that are not due yet
+	OldestLanes int // number of lanes that there were when the oldest requests were appended
 	Bytes       int64
 	Oldest      int64 // Unix milliseconds of the oldest sample, or of its segment if it is on disk only; 0: none
 

@@ -17,6 +17,7 @@ func (q *FIFO) Stats() Stats {
 	if q.closed {
 		return s
 	}
+	s.OldestLanes = q.gens[0].lanes[0].name.lanes
 	older := func(at int64) {
 		if s.Oldest == 0 || at < s.Oldest {
 			s.Oldest = at

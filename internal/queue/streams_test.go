@@ -193,6 +193,46 @@ func TestResizeMakesDue(t *testing.T) {
 	})
 }
 
+// TestOldestLanes: the number of lanes of the oldest requests is known, also to the next process.
+func TestOldestLanes(t *testing.T) {
+	s := openStore(t, "data", newFakeFS())
+	q := openQueue(t, s, "x", 3, quiet())
+	oldest := func(when string, want int) {
+		if got := q.Stats().OldestLanes; got != want {
+			t.Errorf("%s: %d lanes, want %d", when, got, want)
+		}
+	}
+	waits(t, q, 2, 0, "7a")
+	q.Resize(1)
+	oldest("after a change", 3)
+	mustClose(t, q)
+	q = openQueue(t, s, "x", 2, quiet())
+	oldest("after a restart", 3)
+	if got := groups(q, 0, Limit{}); !slices.Equal(got, []string{"7a"}) {
+		t.Errorf("groups %q", got)
+	}
+	oldest("when they are delivered", 2)
+	mustClose(t, q)
+}
+
+// TestResizeWakes: readers that wait until a request is due learn that a Resize has made it due.
+func TestResizeWakes(t *testing.T) {
+	woken := 0
+	q := NewMemory(Config{Wake: func(int) { woken++ }}, 1)
+	q.Resize(1)
+	if woken = 0; len(q.gens) != 1 {
+		t.Fatal("an empty generation is left")
+	}
+	waits(t, q, 0, time.Hour, "7a")
+	if got := group(q, 0, Limit{}); got != "-" || woken != 0 {
+		t.Errorf("group %q, woken %d times", got, woken)
+	}
+	q.Resize(2)
+	if got := group(q, 0, Limit{}); got != "7a" || woken == 0 {
+		t.Errorf("group %q, woken %d times", got, woken)
+	}
+}
+
 // TestWhatWaitsLeavesMemory: the data of requests that are not due soon is on disk only, and is read back for its
 // group. That of requests which are due stays.
 func TestWhatWaitsLeavesMemory(t *testing.T) {

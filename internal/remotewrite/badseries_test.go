@@ -19,19 +19,23 @@ import (
 
 // picky is a 1.0 receiver that refuses each request that holds a bad series. It takes delay for an answer.
 type picky struct {
-	t     *testing.T
-	delay time.Duration
+	t *testing.T
 
-	mu      sync.Mutex      // guards the following
+	mu      sync.Mutex // guards the following
+	delay   time.Duration
 	bad     map[string]bool // by metric name
 	posts   int
 	samples int // that it stored
+	scrapes int // largest number of samples of a series in a request
 }
 
 func (p *picky) Close() {}
 
 func (p *picky) Post(ctx context.Context, body []byte, _ wire.Protocol, _ int) deliver.Answer {
-	if !sleep(ctx, p.delay) {
+	p.mu.Lock()
+	delay := p.delay
+	p.mu.Unlock()
+	if !sleep(ctx, delay) {
 		return deliver.Answer{Err: ctx.Err()}
 	}
 	var req prompb.WriteRequest
@@ -43,12 +47,13 @@ func (p *picky) Post(ctx context.Context, body []byte, _ wire.Protocol, _ int) d
 	defer p.mu.Unlock()
 	p.posts++
 	for _, ts := range req.Timeseries {
+		p.scrapes = max(p.scrapes, len(ts.Samples))
 		if p.bad[ts.Labels[0].Value] {
-			return deliver.Answer{Status: 400, Header: http.Header{}, Message: "label value too long", Took: p.delay}
+			return deliver.Answer{Status: 400, Header: http.Header{}, Message: "label value too long", Took: delay}
 		}
 	}
 	p.samples += len(req.Timeseries)
-	return deliver.Answer{Status: 204, Header: http.Header{}, Took: p.delay}
+	return deliver.Answer{Status: 204, Header: http.Header{}, Took: delay}
 }
 
 // counts returns the requests and the stored samples so far.
@@ -60,9 +65,14 @@ func (p *picky) counts() (posts, samples int) {
 
 // newPicky feeds targets of 200 series each to a picky receiver, in requests of one page, over a number of lanes.
 func newPicky(t *testing.T, targets, lanes int, bad ...string) (*feed, *picky) {
+	return newPickyWith(t, targets, lanes, lanes, bad...)
+}
+
+// newPickyWith is newPicky with the smallest and the largest number of lanes.
+func newPickyWith(t *testing.T, targets, least, most int, bad ...string) (*feed, *picky) {
 	ec := explicit(endpointConfig("a"), wire.V1)
 	ec.QueueConfig.MaxSamplesPerSend = 200
-	ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = lanes, lanes
+	ec.QueueConfig.MinShards, ec.QueueConfig.MaxShards = least, most
 	ec.MetadataConfig.Send = false
 	p := &picky{t: t, delay: 50 * time.Millisecond, bad: map[string]bool{}}
 	for _, name := range bad {
@@ -122,6 +132,42 @@ func TestKnownOffendersDoNotStarveALane(t *testing.T) {
 	}
 }
 
+// TestOffendersOfManyPagesAreKnown: one lane has 110 pages. Every half minute one more series of each page is bad, up
+// to 2,200 in all. Once they are known, all other samples arrive, in few requests.
+func TestOffendersOfManyPagesAreKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const pages, bad, scrape = 110, 20, 15 * time.Second
+		f, p := newPicky(t, pages, 1)
+		p.delay = 5 * time.Millisecond
+		ec := f.cfg.Endpoints[0]
+		ec.SeriesPerSend = DefaultSeriesPerSend
+		ec.QueueConfig.MaxSamplesPerSend = DefaultSeriesPerSend
+		f.cfg.Endpoints = []EndpointConfig{ec}
+		f.apply()
+		f.run()
+		for _, name := range everyTenth(bad) {
+			p.mu.Lock()
+			p.bad[name] = true
+			p.mu.Unlock()
+			f.keepScraping(scrape, 2*scrape)
+		}
+		f.keepScraping(scrape, 2*scrape)
+		posts, before := p.counts()
+		givenUp := f.dropped("a", deliver.IsolationBudget)
+		f.keepScraping(scrape, 4*scrape)
+		postsLater, arrived := p.counts()
+		if n := f.dropped("a", deliver.IsolationBudget) - givenUp; n > 0 || arrived-before < 3*pages*(200-bad) {
+			t.Errorf("arrived of 4 scrapes = %d, given up = %d; want all but the bad series: %d of each",
+				arrived-before, n, pages*(200-bad))
+		}
+		if n, most := postsLater-posts, 4*(pages/10+1)*(3+deliver.MaxAlone); n > most { // ten pages a request
+			t.Errorf("requests of 4 scrapes = %d, want at most %d", n, most)
+		}
+		f.stop()
+		f.conserved("a", f.appended())
+	})
+}
+
 // TestNewOffendersDoNotStarveALane: at each scrape eight other series of each page are bad, so searches never end. They
 // take half of the lane's time, after five minutes that it had saved.
 func TestNewOffendersDoNotStarveALane(t *testing.T) {
@@ -154,15 +200,45 @@ func TestNewOffendersDoNotStarveALane(t *testing.T) {
 // TestSearchesCountAsWork: an endpoint whose lanes are busy with refused requests gets more lanes.
 func TestSearchesCountAsWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, _ := newPicky(t, 100, 50, everyTenth(20)...)
+		f, _ := newPickyWith(t, 100, 1, 50, everyTenth(20)...)
 		f.run()
 		f.keepScraping(15*time.Second, 2*time.Minute)
 		lanes := f.writers.Status()[0].Lanes
 		f.stop()
-		if lanes <= 4 {
-			t.Errorf("lanes = %d, want more than the four of the start", lanes)
+		if lanes <= 1 {
+			t.Errorf("lanes = %d, want more than the one of the start", lanes)
 		}
 	})
+}
+
+// TestABacklogOfARejectingReceiverIsNotMerged: the scrapes of a target pile up while the receiver is slow. They are
+// sent one by one if it rejected samples lately, and together if not.
+func TestABacklogOfARejectingReceiverIsNotMerged(t *testing.T) {
+	for _, rejects := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f, p := newPicky(t, 5, 1)
+			slow := func(bad bool, delay time.Duration) {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.bad["metric_7"], p.delay, p.scrapes = bad, delay, 0
+			}
+			slow(rejects, 50*time.Millisecond)
+			f.run()
+			f.keepScraping(10*time.Second, time.Minute)
+			slow(rejects, 8*time.Second)
+			f.keepScraping(10*time.Second, 2*time.Minute)
+			pending := f.writers.Status()[0].PendingSamples
+			p.mu.Lock()
+			most := p.scrapes
+			p.mu.Unlock()
+			if (most == 1) != rejects || pending < 5*5*200 {
+				t.Errorf("rejects %v: up to %d samples of a series in a request; %d wait", rejects, most, pending)
+			}
+			slow(rejects, 50*time.Millisecond)
+			f.stop()
+			f.conserved("a", f.appended())
+		})
+	}
 }
 
 // TestFoundBacklogLearnsOffenders: a backlog of an earlier process with one bad series costs one search.

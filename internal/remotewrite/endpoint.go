@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -281,15 +282,17 @@ func (e *endpoint) end() {
 // load returns the work of the endpoint's lanes, and the limits that apply to it.
 func (e *endpoint) load() (load, laneLimits) {
 	// asked regularly, status knows how fast the queue grows
-	s, all, status := e.settings.Load(), e.packer.Lanes(), e.status()
+	s, all, q := e.settings.Load(), e.packer.Lanes(), e.queue.Stats()
+	status := e.statusWith(q)
 	backlog := status.PendingSamples - status.HeldSamples
 	is := load{delivered: int(e.account.done.Load()), pending: backlog, down: status.Unreachable,
-		rejects: status.rejectsAs10(time.Now())}
+		rejects: e.receiver.RejectsAs10(), oldestLanes: q.OldestLanes}
 	maps.DeleteFunc(e.answerTimes, func(l *pack.Lane, _ *atomic.Int64) bool { return !slices.Contains(all, l) })
 	for _, l := range all {
 		is.waited = append(is.waited, time.Duration(e.answerTimes[l].Load()))
 	}
-	return is, laneLimits{min: s.lanes(), max: s.maxLanes(), backlog: len(all) * s.QueueConfig.MaxSamplesPerSend}
+	perLane := min(s.QueueConfig.MaxSamplesPerSend, math.MaxInt/len(all))
+	return is, laneLimits{min: s.lanes(), max: s.maxLanes(), backlog: len(all) * perLane}
 }
 
 // wantedLanes returns the number of lanes that the endpoint should have.
@@ -300,8 +303,10 @@ func (e *endpoint) wantedLanes(g *growth, is load, r laneLimits) int {
 }
 
 // status returns the state of the endpoint. Regular calls tell it how fast the queue grows.
-func (e *endpoint) status() EndpointStatus {
-	q, r := e.queue.Stats(), e.receiver.Status()
+func (e *endpoint) status() EndpointStatus { return e.statusWith(e.queue.Stats()) }
+
+func (e *endpoint) statusWith(q queue.Stats) EndpointStatus {
+	r := e.receiver.Status()
 	out := EndpointStatus{
 		Name: e.label, URL: e.settings.Load().redactedURL(), Lanes: len(e.packer.Lanes()),
 		PendingSamples: q.Samples, HeldSamples: q.HeldSamples, PendingBytes: q.Bytes, PendingLimit: q.MaxBytes,

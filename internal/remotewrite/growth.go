@@ -25,7 +25,7 @@ type growth struct {
 	at    time.Time
 	load
 	desired   int     // number of lanes that the load needs, whatever the limits are
-	draining  int     // samples that were queued when lanes were added, and are delivered before the new ones begin
+	draining  int     // samples that were queued when lanes were added, and for which further lanes would only wait
 	noBacklog int     // consecutive checks without a backlog
 	peak      float64 // largest share of the time that a lane was busy during these checks
 }
@@ -35,8 +35,10 @@ type load struct {
 	waited    []time.Duration // by lane, since the start: for answers other than those that ask for another try
 	delivered int             // samples that left the queue, since the start
 	pending   int             // samples in the queue that are due
-	down      bool            // the receiver is unreachable
-	rejects   bool            // the receiver is a 1.0 one, and rejected samples lately
+	// number of lanes that the oldest requests were appended to: so many readers can deliver them at once
+	oldestLanes int
+	down        bool // the receiver is unreachable
+	rejects     bool // the receiver is a 1.0 one, and rejected samples lately
 }
 
 // laneLimits are the smallest and largest number of lanes, and the number of samples up to which there is no backlog:
@@ -46,10 +48,14 @@ type laneLimits struct{ min, max, backlog int }
 // next returns the number of lanes that the endpoint should have. It asks for all that are needed at once, because
 // lanes that are added later have to wait until the present ones are empty. Meanwhile it adds no further ones.
 func (g *growth) next(now time.Time, lanes int, r laneLimits, is load) int {
+	if lanes == g.lanes && now.Sub(g.at) < busyCheck {
+		return lanes // several lanes ask for a check within a moment, which says nothing
+	}
 	before := *g
 	g.lanes, g.at, g.load = lanes, now, is
 	taken := is.delivered - before.delivered
-	g.draining = max(0, g.draining-taken)
+	g.draining = min(max(0, g.draining-taken), is.pending) // the queue may have lost some
+
 	if before.lanes != lanes { // the first check with this number
 		g.desired, g.noBacklog, g.peak = lanes, 0, 0
 		return lanes
@@ -66,8 +72,11 @@ func (g *growth) next(now time.Time, lanes int, r laneLimits, is load) int {
 			share := float64(more+taken) / float64(taken) // of appended to delivered samples
 			g.desired = max(g.desired, int(min(maxDesiredLanes, math.Ceil(catchUpFactor*share*float64(lanes)))))
 		}
-		g.draining = is.pending
-		return min(g.desired, max(lanes, r.max))
+		n := min(g.desired, max(lanes, r.max))
+		if n > lanes && n >= is.oldestLanes {
+			g.draining = is.pending
+		}
+		return n
 	}
 	g.noBacklog++
 	g.peak = max(g.peak, busiest)

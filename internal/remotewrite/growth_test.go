@@ -319,6 +319,70 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
+// TestGrowthOfAMoment: several lanes ask for a check within milliseconds. A moment in which the only lane waits and a
+// scrape is appended says nothing.
+func TestGrowthOfAMoment(t *testing.T) {
+	r := laneLimits{min: 1, max: 50, backlog: 100}
+	now := time.Now()
+	var g growth
+	g.next(now, 1, r, load{waited: []time.Duration{0}})
+	now = now.Add(growthCheck)
+	is := load{waited: []time.Duration{growthCheck / 2}, delivered: 5000, pending: 200}
+	g.next(now, 1, r, is)
+	const moment = time.Millisecond
+	is.waited, is.pending = []time.Duration{is.waited[0] + moment}, 300
+	if n := g.next(now.Add(moment), 1, r, is); n != 1 {
+		t.Errorf("%d lanes after a moment, want 1", n)
+	}
+	is.waited, is.pending = []time.Duration{is.waited[0] + busyCheck}, 400
+	if n := g.next(now.Add(moment+busyCheck), 1, r, is); n != 2 {
+		t.Errorf("%d lanes, want 2", n)
+	}
+}
+
+// TestGrowthWhileDraining: lanes were added, and one reader has what was queued before. Further lanes would only wait.
+// They do not where the oldest requests have lanes for more readers, or where the queue has lost those requests.
+func TestGrowthWhileDraining(t *testing.T) {
+	for name, tc := range map[string]struct {
+		max, oldest int // lanes
+		lost        int // samples, after lanes were added
+		want        []int
+	}{
+		"one reader":                        {max: 50, oldest: 1, want: []int{2, 2}},
+		"the oldest requests have 40 lanes": {max: 50, oldest: 40, want: []int{2, 4}},
+		"they have two":                     {max: 50, oldest: 2, want: []int{2, 2}},
+		"the oldest requests were dropped":  {max: 50, oldest: 1, lost: 10_000, want: []int{2, 4}},
+		"no lane could be added":            {max: 1, oldest: 1, want: []int{1, 2}}, // then a reload raises the limit
+	} {
+		t.Run(name, func(t *testing.T) {
+			now, lanes := time.Now(), 1
+			var g growth
+			is := load{waited: []time.Duration{0}, oldestLanes: tc.oldest, pending: 8000}
+			step := func(r laneLimits, more int) int {
+				now = now.Add(growthCheck)
+				is.pending += more
+				is.waited = slices.Clone(is.waited)
+				for i := range is.waited {
+					is.waited[i] += growthCheck
+				}
+				return g.next(now, lanes, r, is)
+			}
+			r := laneLimits{min: 1, max: tc.max, backlog: 100}
+			step(r, 0)
+			got := []int{step(r, 2000)}
+			if lanes = got[0]; lanes > 1 {
+				is.waited = make([]time.Duration, lanes)
+				is.pending -= tc.lost
+				step(r, 0) // the first check with this number
+			}
+			r.max = 50
+			if got = append(got, step(r, 2000)); !slices.Equal(got, tc.want) {
+				t.Errorf("%d lanes, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
 // TestMoreLanesThanAQueueCanHave: the configuration refuses such a min_shards, and an endpoint that is given one works
 // with as many lanes as its queue has.
 func TestMoreLanesThanAQueueCanHave(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
-	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
 // Rejection is one or more samples that an endpoint refused for good.
@@ -30,12 +29,4 @@ type EndpointStatus struct {
 	// until the limit is reached, at the pace of the last minutes; 0: the queue does not grow
 	FullIn   time.Duration
 	Rejected []Rejection // what was refused for good lately, newest first
-}
-
-// rejectionTime is the time since the last rejection after which a 1.0 receiver is expected to take whole requests.
-const rejectionTime = 10 * time.Minute
-
-// rejectsAs10 reports whether the receiver speaks remote write 1.0 and rejected samples lately.
-func (s *EndpointStatus) rejectsAs10(now time.Time) bool {
-	return s.Protocol == wire.V1.String() && len(s.Rejected) > 0 && now.Sub(s.Rejected[0].Last) < rejectionTime
 }

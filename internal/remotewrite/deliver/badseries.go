@@ -11,8 +11,8 @@ import (
 
 const (
 	badSeriesTime = 10 * time.Minute
-	maxBadSeries  = 2048 // per lane, and as many suspects: the number of series of a request by default
-	MaxAlone      = 2    // bad series of one message that are sent alone; the others are sent together
+	maxBadSeries  = 10_500 // per lane, and as many suspects: the number of series of a request by default
+	MaxAlone      = 2      // bad series of one message that are sent alone; the others are sent together
 )
 
 // badSeries are the series of one lane that a 1.0 receiver refused lately, and suspects: series of a rejected request

@@ -91,6 +91,16 @@ func (r *Receiver) Status() Status {
 	}
 }
 
+// rejectionTime is the time since the last rejection after which a 1.0 receiver is expected to take whole requests.
+const rejectionTime = 10 * time.Minute
+
+// RejectsAs10 reports whether the receiver speaks remote write 1.0 and rejected samples lately.
+func (r *Receiver) RejectsAs10() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.negotiation.protocol == wire.V1 && time.Since(r.rejections.last()) < rejectionTime
+}
+
 // Protocol returns the protocol in use.
 func (r *Receiver) Protocol() wire.Protocol {
 	r.mu.Lock()

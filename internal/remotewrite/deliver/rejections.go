@@ -44,6 +44,14 @@ func (r *rejections) add(x Rejection) {
 	r.list = append(r.list, x)
 }
 
+// last returns when something was rejected last; zero: never.
+func (r *rejections) last() (at time.Time) {
+	if n := len(r.list); n > 0 {
+		at = r.list[n-1].Last
+	}
+	return at
+}
+
 // newestFirst returns a copy.
 func (r *rejections) newestFirst() []Rejection {
 	out := slices.Clone(r.list)

@@ -34,7 +34,7 @@ type Sender struct {
 // costs a fraction of what it costs with fragments.
 type post struct {
 	messages []wire.Message
-	samples  int
+	size     size
 }
 
 // ownPost is the number of samples of a stream from which on its fragments have a request of their own: a POST costs
@@ -93,45 +93,59 @@ func (s *Sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.D
 const maxMergedBytes = 8 << 20
 
 // deliverGroup sends the requests of a group until all their samples are settled. Requests of a stream are merged, so
-// that the receiver reads the labels of a series once for all its samples. Streams share a request as far as
-// max_samples_per_send allows; a stream with more samples is divided. It returns false if ctx ended before.
+// that the receiver reads the labels of a series once for all its samples. Streams share a request as far as the
+// limits allow; a stream with more samples is divided. It returns false if ctx ended before.
 func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	defer s.forget()
 	s.read(group)
 	cfg, _ := s.receiver.current()
-	most := wire.Limits{Samples: cfg.samplesPerSend(mostScrapes(group)), Bytes: maxMergedBytes}
+	most := cfg.limits(s.receiver.RejectsAs10())
 	for from := 0; from < len(group); {
-		to, samples, next := from, 0, &s.columns
-		for ; to < len(group) && group[to].Stream == group[from].Stream; to++ {
-			if samples += group[to].Samples; s.messages[to].Layout == nil {
-				next = &s.fragments
-			}
+		to, z := firstStream(group, from)
+		own, next := s.messages[from:to], &s.columns
+		if slices.ContainsFunc(own, func(m wire.Message) bool { return m.Layout == nil }) {
+			next = &s.fragments
 		}
-		own := s.messages[from:to]
-		if next == &s.fragments && (samples >= ownPost || 2*samples >= most.Samples) {
-			if !s.deliverTogether(ctx, own, most, group[from].Stream == 0) {
+		if next == &s.fragments && (z.samples >= ownPost || 2*z.samples >= most.merging(z.scrapes).Samples) {
+			if !s.deliverTogether(ctx, own, most.merging(z.scrapes), group[from].Stream == 0) {
 				return false
 			}
 		} else {
-			if next.samples+samples > most.Samples && !s.deliverNext(ctx, next, most) {
+			if !most.allow(next.size.with(z)) && !s.deliverNext(ctx, next, most) {
 				return false
 			}
-			next.messages, next.samples = append(next.messages, own...), next.samples+samples
+			next.messages, next.size = append(next.messages, own...), next.size.with(z)
 		}
 		from = to
 	}
 	return s.deliverNext(ctx, &s.columns, most) && s.deliverNext(ctx, &s.fragments, most)
 }
 
+// firstStream returns the end of the first stream of a group from an index on, and what its requests hold. Those of a
+// scrape have one time.
+func firstStream(group []queue.Request, from int) (to int, z size) {
+	series := 0 // of the scrape
+	for to = from; to < len(group) && group[to].Stream == group[from].Stream; to++ {
+		if to == from || group[to].Newest != group[to-1].Newest {
+			z.scrapes++
+			series = 0
+		}
+		series += group[to].Samples
+		z.samples += group[to].Samples
+		z.series = max(z.series, series)
+	}
+	return to, z
+}
+
 // deliverNext sends what was collected in p. It returns false if ctx ended before.
-func (s *Sender) deliverNext(ctx context.Context, p *post, most wire.Limits) bool {
+func (s *Sender) deliverNext(ctx context.Context, p *post, most limits) bool {
 	defer p.reset()
-	return s.deliverTogether(ctx, p.messages, most, false)
+	return len(p.messages) == 0 || s.deliverTogether(ctx, p.messages, most.merging(p.size.scrapes), false)
 }
 
 func (p *post) reset() {
 	clear(p.messages)
-	p.messages, p.samples = p.messages[:0], 0
+	p.messages, p.size = p.messages[:0], size{}
 }
 
 // read makes messages of a group.
@@ -158,22 +172,9 @@ func (s *Sender) forget() {
 	s.fragments.reset()
 }
 
-// mostScrapes returns the largest number of requests of one stream in a group.
-func mostScrapes(group []queue.Request) (most int) {
-	for from, r := range group {
-		for most < len(group)-from && group[from+most].Stream == r.Stream {
-			most++
-		}
-	}
-	return most
-}
-
 // deliverTogether merges messages and sends the result. One message that fits is sent as it is, and so is one in any
 // case if it is complete already. It returns false if ctx ended before.
 func (s *Sender) deliverTogether(ctx context.Context, together []wire.Message, most wire.Limits, complete bool) bool {
-	if len(together) == 0 {
-		return true
-	}
 	if m := together[0]; len(together) == 1 && m.Layout == nil && (complete || m.Samples <= most.Samples) {
 		return s.deliver(ctx, m)
 	}

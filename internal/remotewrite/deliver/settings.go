@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"math"
 
 	promconfig "github.com/prometheus/prometheus/config"
 
@@ -17,12 +18,46 @@ type Settings struct {
 	Client        Client
 }
 
-// samplesPerSend returns the limit of a message that holds a number of scrapes of a target.
-func (s *Settings) samplesPerSend(scrapes int) int {
+// maxSearched is the number of series of a request to a 1.0 receiver that rejects: a search for bad series is for one
+// request, and has the same limits for each.
+const maxSearched = 2000
+
+// limits bound a message.
+type limits struct{ samples, series int }
+
+// limits returns the limits of messages. rejects: the receiver is a 1.0 one, and rejected samples lately.
+func (s *Settings) limits(rejects bool) limits {
+	l := limits{samples: s.QueueConfig.MaxSamplesPerSend, series: math.MaxInt}
 	if s.SeriesPerSend > 0 {
-		return s.SeriesPerSend * scrapes
+		l = limits{samples: math.MaxInt, series: s.SeriesPerSend}
 	}
-	return s.QueueConfig.MaxSamplesPerSend
+	if rejects {
+		l.series = min(l.series, maxSearched)
+	}
+	return l
+}
+
+// allow reports whether a message may hold so much.
+func (l limits) allow(z size) bool { return z.samples <= l.samples && z.series <= l.series }
+
+// merging returns the limits of messages that hold a number of scrapes of a target.
+func (l limits) merging(scrapes int) wire.Limits {
+	most := l.samples
+	if l.series < most/scrapes {
+		most = l.series * scrapes
+	}
+	return wire.Limits{Samples: most, Bytes: maxMergedBytes}
+}
+
+// size is what a message holds.
+type size struct {
+	samples int
+	series  int // about: those of the largest scrape of each stream
+	scrapes int // the largest number of one stream
+}
+
+func (z size) with(o size) size {
+	return size{z.samples + o.samples, z.series + o.series, max(z.scrapes, o.scrapes)}
 }
 
 // Client sends one request body, once. The body is free again after Post, unless the answer is BodyInUse.

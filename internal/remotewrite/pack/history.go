@@ -11,7 +11,8 @@ const (
 	historySweep = 10 * time.Minute
 	historyIdle  = 3 * time.Hour
 	layoutIdle   = 10 * time.Minute // a layout is about as large as a scrape
-	maxHistory   = 1 << 20          // entries of one kind per lane
+	maxHistory   = 1 << 20          // entries of one other kind per lane
+	maxUnbound   = 4 << 20          // unbound series per lane
 
 	// disorderMemory is how long, in the time of samples, a target remembers that its batches came out of order, and
 	// the timestamps of series that were in no batch.
@@ -138,7 +139,7 @@ const minTime = -1 << 63
 
 // sweep forgets idle targets and series every ten minutes. If that does not make room, it forgets everything.
 func (h *history) sweep(now time.Time) {
-	full := len(h.unbound.all) >= maxHistory || len(h.targets) >= maxHistory
+	full := len(h.unbound.all) >= maxUnbound || len(h.targets) >= maxHistory
 	if !full && now.Sub(h.swept) < historySweep {
 		return
 	}
@@ -153,7 +154,7 @@ func (h *history) sweep(now time.Time) {
 	}
 	h.unbound.forget(now.Add(-historyIdle))
 	h.holds.forget(now.Add(-historyIdle))
-	if len(h.unbound.all) >= maxHistory {
+	if len(h.unbound.all) >= maxUnbound {
 		h.unbound = unboundHistories{}
 	}
 	if len(h.targets) >= maxHistory {

@@ -25,6 +25,20 @@ func (p *packing) remembered() (times, unbound int) {
 	return times, unbound
 }
 
+// TestUnboundSeriesOfAnEndpointAreRemembered: an endpoint has one lane, which remembers as many unbound series as four.
+func TestUnboundSeriesOfAnEndpointAreRemembered(t *testing.T) {
+	var h history
+	now := time.Now()
+	const n = 1<<20 + 1
+	for i := range uint64(n) {
+		h.unbound.of(i*0x9e3779b97f4a7c15, unixMinutes(now), 1)
+	}
+	h.sweep(now)
+	if got := len(h.unbound.all); got != n {
+		t.Errorf("%d series are remembered, want %d", got, n)
+	}
+}
+
 // TestTimesOfVanishedSeriesAreForgotten: one batch comes late, and at each scrape from then on the page has other
 // series.
 func TestTimesOfVanishedSeriesAreForgotten(t *testing.T) {

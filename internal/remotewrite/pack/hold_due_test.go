@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,6 +177,48 @@ func TestAWaveIsDueTogether(t *testing.T) {
 				t.Errorf("state %v, %d scrapes, want the urgent one", state, len(group))
 			}
 		})
+	}
+}
+
+// TestAShorterDelayLimitsGroups: groups have as many scrapes as the delay allows that a reload has put into force.
+func TestAShorterDelayLimitsGroups(t *testing.T) {
+	withDelay := func(delay time.Duration) *Settings {
+		rw := promconfig.DefaultRemoteWriteConfig
+		rw.QueueConfig.BatchSendDeadline = model.Duration(delay)
+		return NewSettings(&rw, labels.EmptyLabels())
+	}
+	p := newPackingBy(t, withDelay(100*time.Second))
+	p.packer.LimitScrapes(true)
+	pod, at := p.target("pod", 3), int64(0)
+	group := func() int {
+		for range 10 {
+			at++
+			b := p.scrape(pod, at)
+			b.Interval = 10 * time.Second
+			p.append(b)
+		}
+		group, _, _ := p.packer.Lanes()[0].Next(true)
+		return len(group)
+	}
+	if n := group(); n != 10 {
+		t.Errorf("a group of %d scrapes, want 10", n)
+	}
+	p.drain()
+	p.packer.Replace(withDelay(20 * time.Second))
+	if n := group(); n != 2 {
+		t.Errorf("a group of %d scrapes after the reload, want 2", n)
+	}
+}
+
+// TestLimitOfGroups: a group is at most two messages, and at most maxGroup, whatever max_samples_per_send is.
+func TestLimitOfGroups(t *testing.T) {
+	for perSend, want := range map[int]int{100: 200, 50_000: maxGroup.Samples, math.MaxInt: maxGroup.Samples} {
+		rw := promconfig.DefaultRemoteWriteConfig
+		rw.QueueConfig.MaxSamplesPerSend = perSend
+		l := newPackingBy(t, NewSettings(&rw, labels.EmptyLabels())).packer.Lanes()[0]
+		if got := l.limit().Samples; got != want {
+			t.Errorf("max_samples_per_send %d: a group of %d samples, want %d", perSend, got, want)
+		}
 	}
 }
 

@@ -60,7 +60,7 @@ type Lane struct {
 	gone   atomic.Bool   // the lane was removed: its sender ends
 	ended  chan struct{} // closed when its sender has ended
 
-	mostScrapes atomic.Int64 // of a target in one request, as the delay allows, so far
+	mostScrapes atomic.Int64 // of a target in one request, as the delay allows, since it was set
 	alarm       atomic.Int64 // when the sender wakes by itself, nanoseconds after began; noAlarm: not at all
 
 	// before is the channel ended of the removed lane that had this index before; nil if there was none. The queue
@@ -161,14 +161,15 @@ func (l *Lane) append(r queue.Record, t *Tally) bool {
 const drainCheck = time.Second
 
 // maxGroup limits what is taken at once: 8 requests of a target to catch up, more if the delay holds more. Samples and
-// bytes bound the memory of the merge, and what comes twice after a kill. 21,000 samples are two POSTs of several
-// targets, by the defaults; with a lower max_samples_per_send a group is two POSTs, too.
+// bytes bound the memory of the merge, and what comes twice after a kill. By the defaults, 21,000 samples are two
+// POSTs of several targets, and one for each large fragment (deliver.Sender). So it is with a lower
+// max_samples_per_send.
 var maxGroup = queue.Limit{Requests: 8, Samples: 21_000, Bytes: 2 << 20}
 
 // limit returns the limit of the next group.
 func (l *Lane) limit() queue.Limit {
 	most, scrapes := maxGroup, int(max(1, l.mostScrapes.Load()))
-	most.Samples = min(most.Samples, 2*l.outlet.settings.Load().QueueConfig.MaxSamplesPerSend)
+	most.Samples = 2 * min(most.Samples/2, l.outlet.settings.Load().QueueConfig.MaxSamplesPerSend)
 	if l.outlet.limitScrapes.Load() {
 		most.Requests = scrapes
 	} else {

@@ -68,6 +68,9 @@ func (p *Packer) Replace(s *Settings) {
 	if old.rulesChangeLabels != s.rulesChangeLabels {
 		p.queue.Resize(len(p.Lanes()))
 	}
+	for _, l := range p.Lanes() {
+		l.mostScrapes.Store(0) // the delay may be shorter now
+	}
 	p.flush()
 }
 
