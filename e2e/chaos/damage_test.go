@@ -26,8 +26,8 @@ type damageCase struct {
 	do      func(t *testing.T, dir string)
 }
 
-// damageCases returns the ways to damage a queue of this many files: each file in turn, or only one. Scrapes are columns
-// nearly always, so cutBytes has several of them, and a damaged layout costs those that need it.
+// damageCases returns the ways to damage a queue of this many files: each file in turn, or only one. Scrapes are
+// columns nearly always, so cutBytes has several of them, and a damaged layout costs those that need it.
 func damageCases(files int, each bool) []damageCase {
 	const smallest, ofLayout = 60, 64 // bytes of a column with its header; columns that need one copy of a layout
 	cut, flip := cutBytes/smallest, ofLayout
