@@ -85,15 +85,18 @@ func FuzzChunks(f *testing.F) {
 		f.Add([]byte(s), uint8(3))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, most uint8) {
+		from := bytes.NewReader(b)
+		buffered := bufio.NewReader(from)
+		want, wantErr := io.ReadAll(httputil.NewChunkedReader(buffered))
+		if wantErr == nil { // httputil stops before the trailer: let it be empty
+			read := len(b) - from.Len() - buffered.Buffered()
+			b = append(bytes.Clone(b[:read]), "\r\n"...)
+		}
 		r := rand.New(rand.NewPCG(uint64(len(b)), 2))
 		in := inbuf{from: &cutReader{left: b, most: 1 + int(most), rand: r, err: io.EOF}, buf: make([]byte, 2<<10)}
 		var body framedBody
 		body.reset(&in, header{length: chunked})
 		got, gotErr := io.ReadAll(&body)
-		want, wantErr := io.ReadAll(httputil.NewChunkedReader(bufio.NewReader(bytes.NewReader(b))))
-		if body.trailed || wantErr == nil && gotErr != nil { // of the trailer, which httputil does not read
-			gotErr = nil
-		}
 		if !bytes.Equal(got, want) || fmt.Sprint(gotErr) != fmt.Sprint(wantErr) {
 			t.Errorf("%q, error %v; httputil %q, error %v", got, gotErr, want, wantErr)
 		}
