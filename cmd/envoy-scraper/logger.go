@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -9,8 +10,8 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 )
 
-// newLogger returns a logger that writes to w, and its level, which a reload may change. It writes a sample of the same
-// message: 10,000 targets that go down together must not fill a disk.
+// newLogger returns a logger that writes to w, and its level, which a reload may change. Of the same message it writes
+// 100 per second, then every hundredth: 10,000 targets that go down together must not fill a disk.
 func newLogger(w io.Writer, level, format string) (*zap.Logger, zap.AtomicLevel) {
 	l := zap.NewAtomicLevel()
 	setLevel(l, level)
@@ -22,7 +23,7 @@ func newLogger(w io.Writer, level, format string) (*zap.Logger, zap.AtomicLevel)
 		encoder = zapcore.NewJSONEncoder(cfg)
 	}
 	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), l)
-	return zap.New(newSampling(masking{core})), l
+	return zap.New(zapcore.NewSamplerWithOptions(masking{core}, time.Second, 100, 100)), l
 }
 
 // setLevel sets a level by the name that the flag and the file use. Both allow only names that zap knows.
