@@ -91,12 +91,11 @@ func (w *columnWriter) beginColumns() {
 	w.forgetSamples()
 }
 
-// addColumn adds a column of the next series. Not ok: it has a time that timeField does not take.
-func (w *columnWriter) addColumn(tsMillis int64, values []float64) (ok bool) {
-	f, ok := timeField(tsMillis)
+// addColumn adds a column of the next series. Its time is one that timeField takes.
+func (w *columnWriter) addColumn(tsMillis int64, values []float64) {
+	f, _ := timeField(tsMillis)
 	w.timed += 2 + f.n
 	w.columns, w.values = append(w.columns, writtenColumn{values, f}), append(w.values, 0)
-	return ok
 }
 
 // longText is the number of bytes from which on labels are searched for what was written before.

@@ -23,11 +23,7 @@ type layoutRow struct {
 
 // columnRun is columns of one layout, such that no message between them has a sample of a series of the layout. Each
 // series of the layout has one mergeRow for all of them.
-type columnRun struct {
-	layout      uint32
-	first, last uint32 // columns
-	columns     uint32 // their number
-}
+type columnRun struct{ first, last uint32 } // columns
 
 // mergeColumn is one scrape: its values are in merger.values, in the order of the rows of its layout.
 type mergeColumn struct {
@@ -167,13 +163,12 @@ func (m *merger) addColumn(layout uint32, tsMillis int64) (values []float64, new
 	m.values = slices.Grow(m.values, l.rows())[:from+l.rows()]
 	m.columns = append(m.columns, mergeColumn{from: from, time: tsMillis, input: uint32(len(m.inputs) - 1)})
 	if newRun = l.run == 0; newRun {
-		m.runs = append(m.runs, columnRun{layout, n, n, 1})
+		m.runs = append(m.runs, columnRun{n, n})
 		l.run = uint32(len(m.runs))
 	} else {
 		r := &m.runs[l.run-1]
 		m.columns[r.last].next = n
 		r.last = n
-		r.columns++
 	}
 	return m.values[from:], newRun
 }
