@@ -10,7 +10,8 @@ import (
 
 // Counts is what a process asked of the kernel: since it began, for each scrape, or per second.
 type Counts struct {
-	ReadCalls    float64 `json:"read_calls"` // of read and readv, failed ones too. recv, recvfrom and recvmsg are not counted
+	// ReadCalls are those of read and readv, failed ones too. recv, recvfrom and recvmsg are not counted.
+	ReadCalls    float64 `json:"read_calls"`
 	WriteCalls   float64 `json:"write_calls"`
 	ReadBytes    float64 `json:"read_bytes"` // from files, sockets and pipes
 	WrittenBytes float64 `json:"written_bytes"`

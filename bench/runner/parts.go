@@ -28,7 +28,7 @@ func parts() []part {
 		{"packing", []string{wire, pack, "remotewrite."}},
 		{"reading pages", []string{"exposition."}},
 		{"asking for pages", []string{"scrape.(*fetcher)", "scrape.(*plainClient)", "scrape.(*exchange)"}},
-		{"schedule of scrapes", []string{"scrape.(*schedule)", "scrape.(*wheel)"}},
+		{"schedule of scrapes", []string{"scrape.(*schedule)", "scrape.(*dueTimes)"}},
 		{"scraping, the rest", []string{"scrape.", "aggregate.", "series."}},
 		{"Go's sysmon", []string{"runtime.sysmon"}},
 		{"Go's scheduler", []string{"runtime.mcall", "runtime.mstart", "runtime.schedule", "runtime.park_m",

@@ -5,10 +5,10 @@
 //
 //  1. Page.Read (page.go) finds out the format from the content type. Everything but plain text (OpenMetrics, protobuf)
 //     is read as a whole by Prometheus' textparse (whole.go).
-//  2. reading.lines (reading.go) reads plain text in pieces of at most 64 KiB, line by line, where they lie in the
-//     buffer of whoever read them (pieces.go). The first way that fits takes a line: it is the known line expected
-//     next, or a known line elsewhere (known.go), or a new line in the form in which Envoy prints (envoyform.go), or
-//     anything else, which textparse reads (slowline.go).
+//  2. reading.lines (reading.go) reads plain text line by line, in pieces of at most 64 KiB. It parses them in the
+//     caller's buffer, without a copy (pieces.go). A line is one of the following, tried in this order: the known line
+//     expected next, a known line elsewhere (known.go), a new line in Envoy's form (envoyform.go), or anything else,
+//     which textparse reads (slowline.go).
 //  3. Each sample is counted, checked against the limits (limits.go) and added to the series.Batch (samples.go). The
 //     caller's Learner decides once which series a new line is.
 //  4. While every line is the one expected, the page's lines need no memory. From the first other line on, a draft

@@ -35,7 +35,7 @@ type load struct {
 	waited    []time.Duration // by lane, since the start: for answers other than those that ask for another try
 	delivered int             // samples that left the queue, since the start
 	pending   int             // samples in the queue that are due
-	// number of lanes that the oldest requests were appended to: so many readers can deliver them at once
+	// number of lanes that the oldest requests were appended to, and of readers that can deliver them at once
 	oldestLanes int
 	down        bool // the receiver is unreachable
 	rejects     bool // the receiver is a 1.0 one, and rejected samples lately

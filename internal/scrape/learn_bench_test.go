@@ -66,8 +66,8 @@ func meshPage(workload string) string {
 	istio := func(peer int) string {
 		return fmt.Sprintf(`reporter="destination",source_workload="client-%d",source_canonical_service="client-%d",`+
 			`source_canonical_revision="latest",source_workload_namespace="default",source_principal="spiffe://`+
-			`cluster.local/ns/default/sa/client-%d",source_app="client",source_version="v1",source_cluster="Kubernetes",`+
-			`destination_workload=%q,destination_workload_namespace="default",destination_principal="spiffe://`+
+			`cluster.local/ns/default/sa/client-%d",source_app="client",source_version="v1",`+
+			`source_cluster="Kubernetes",destination_workload=%q,destination_workload_namespace="default",destination_principal="spiffe://`+
 			`cluster.local/ns/default/sa/default",destination_app=%q,destination_version="v2",destination_service=`+
 			`"%s.default.svc.cluster.local",destination_canonical_service=%q,destination_canonical_revision="v2",`+
 			`destination_service_name=%q,destination_service_namespace="default",destination_cluster="Kubernetes",`+

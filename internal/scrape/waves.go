@@ -16,7 +16,7 @@ const (
 	// targets that answer slowly begin within 125 ms, about the lateness that timestamps tolerate, see toleranceShare.
 	leastShare   = 400 * time.Millisecond // of the interval, for each target
 	maxLeast     = 50
-	pageOfTarget = 2_500 // a larger page counts as one target for each so many samples, or part of them
+	pageOfTarget = 2_500 // samples: a larger page counts as one target for each 2,500 begun
 )
 
 // waves says how the due times of one interval are spread over it. It is immutable.
@@ -28,7 +28,7 @@ type waves struct {
 // most returns into how many waves the interval can be divided. 1: it is so short that due times are spread evenly.
 func (w waves) most() int { return max(1, int(w.interval/waveInterval)) }
 
-// count returns how many waves there are for so many targets, where there were before waves. With an interval of 15 s
+// count returns the number of waves for a number of targets. before is the present number. With an interval of 15 s
 // that is 15, 8, 4, 2 or 1. A wave that is there may be a quarter smaller than a new one, so that a pod more or less
 // does not move others.
 func (w waves) count(before, targets int) int {

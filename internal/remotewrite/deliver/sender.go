@@ -37,8 +37,8 @@ type post struct {
 	size     size
 }
 
-// ownPost is the number of samples of a stream from which on its fragments have a request of their own: a POST costs
-// less than to merge so many.
+// ownPost is the number of samples of a stream from which on its fragments have a request of their own: another POST
+// costs less than merging them.
 const ownPost = 1000
 
 // NewSender returns a sender that reports each Fate once, from the goroutine of Run.

@@ -20,8 +20,8 @@ import (
 // The scrape that makes a stream due, which is each one if the delay holds one, waits for the other targets of its wave
 // (nextCollection). For example, 20 targets are scraped within 50 ms, and are due 200 ms after the first one.
 //
-// While the receiver is unreachable or behind, scrapes pile up in the queue, most of them as columns (column.go), and
-// leave it with several of a target in a group (maxGroup).
+// While the receiver is unreachable or behind, scrapes pile up in the queue, most of them as columns (column.go). Later
+// a group has several scrapes of each target (maxGroup).
 
 // ScrapesPerRequest returns how many scrapes of a target one request holds: as many intervals as fit into the delay,
 // and at least one. An interval of 0 is not known.

@@ -177,7 +177,7 @@ func (j *columnJoiner) add(group []Message, s *joinedStream) error {
 	return nil
 }
 
-// allow reports whether a message may have so many samples and bytes.
+// allow reports whether a message may have this number of samples and bytes.
 func (l Limits) allow(samples, bytes int) bool {
 	return (l.Samples == 0 || samples <= l.Samples) && (l.Bytes == 0 || bytes < l.Bytes)
 }
