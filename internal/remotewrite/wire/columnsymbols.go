@@ -121,6 +121,14 @@ func (s *columnSymbols) newNumber(ref uint32) (n uint32) {
 // textOf returns a symbol of the present layout.
 func (s *columnSymbols) textOf(ref uint32) []byte { return s.text[s.texts[2*ref]:s.texts[2*ref+1]] }
 
+// keptText is textOf for a symbol with a number, as a text that stays as it is until the message ends.
+func (s *columnSymbols) keptText(ref, number uint32) []byte {
+	if s.isFirst {
+		return s.textOf(ref)
+	}
+	return s.group.texts[number]
+}
+
 // fieldSize returns the size of a symbol of the present layout with its length in front.
 func (s *columnSymbols) fieldSize(ref uint32) int {
 	n := int(s.texts[2*ref+1] - s.texts[2*ref])

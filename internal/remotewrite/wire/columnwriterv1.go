@@ -193,8 +193,8 @@ func (w *columnWriterV1) label(l rowLabel, to *columnSymbols) {
 	name, value := to.number(l.name), to.number(l.value)
 	o := *w.texts.pair(name, value)
 	if !o.is(uint64(name), uint64(value)) {
-		w.texts.set(name, to.textOf(l.name))
-		w.texts.set(value, to.textOf(l.value))
+		w.texts.set(name, to.keptText(l.name, name))
+		w.texts.set(value, to.keptText(l.value, value))
 		o = newLabel{name: name, value: value, size: uint32(labelSize(to.fieldSize(l.name), to.fieldSize(l.value)))}
 	}
 	w.texts.writeLabel(&w.snappyWriter, &o)
