@@ -14,6 +14,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
+	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // drawnGroups is a lane that gives groups of requests of several streams.
@@ -50,6 +51,36 @@ func scrapeOf(t *testing.T, stream uint64, series int, at int64, layout *queue.L
 	}
 	r.Records = []queue.Record{{Data: fragmentOf(symbols, body)}}
 	return r
+}
+
+// layoutOf writes the layout of a page.
+func layoutOf(t *testing.T, stream uint64, size int) *queue.Layout {
+	table := series.NewTable()
+	target := table.AddTarget(labels.FromStrings("job", fmt.Sprint(stream)))
+	var ids []series.ID
+	for i := range size {
+		ids = append(ids, table.Add(target, labels.FromStrings("__name__", fmt.Sprint("metric_", i), "job",
+			fmt.Sprint(stream)), series.Meta{}))
+	}
+	var e wire.FragmentWriter
+	e.Begin(false)
+	e.BeginBatch()
+	table.Read(func(v series.View) {
+		for _, id := range ids {
+			r := wire.Row{Parts: v.Parts(id)}
+			if !e.AddLabels(v, e.Stem(v, r.Parts.Stem, target, nil), &r, wire.Options{}) {
+				t.Fatal("a series cannot be sent")
+			}
+		}
+	})
+	head, rows := e.CutLayout(new(wire.Buffers))
+	return &queue.Layout{Data: head, Shared: string(rows)}
+}
+
+// layoutOfBefore writes the layout of a page as a version of before did.
+func layoutOfBefore(t *testing.T, stream uint64, size int) *queue.Layout {
+	symbols, body := pageOf(t, stream, size, 0)
+	return &queue.Layout{Data: fragmentOf(symbols, body), Packed: true}
 }
 
 // pageOf writes the symbols and the series of a page; at 0: without samples.
@@ -117,8 +148,11 @@ func TestGroupsOfSeveralStreams(t *testing.T) {
 						if stream > 0 && rnd.IntN(3) > 0 {
 							key := fmt.Sprint(stream, " ", series)
 							if layout = layouts[key]; layout == nil {
-								symbols, body := pageOf(t, stream, series, 0)
-								layout = &queue.Layout{Data: fragmentOf(symbols, body), Packed: true}
+								of := layoutOf
+								if rnd.IntN(5) == 0 {
+									of = layoutOfBefore
+								}
+								layout = of(t, stream, series)
 								layouts[key] = layout
 							}
 						}

@@ -89,8 +89,12 @@ func (s *Sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.D
 	}
 }
 
-// maxMergedBytes is about the largest plain text of a message that is made of several requests.
-const maxMergedBytes = 8 << 20
+// The largest plain texts, about, of a message that is made of several requests, and of its 1.0 body if that is made
+// at once. 10,500 series have 7 MiB in 1.0 if their labels have 650 bytes.
+const (
+	maxMergedBytes = 8 << 20
+	maxMergedV1    = 16 << 20
+)
 
 // deliverGroup sends the requests of a group until all their samples are settled. Requests of a stream are merged, so
 // that the receiver reads the labels of a series once for all its samples. Streams share a request as far as the
@@ -99,7 +103,7 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	defer s.forget()
 	s.read(group)
 	cfg, _ := s.receiver.current()
-	most := cfg.limits(s.receiver.RejectsAs10())
+	most := cfg.limits(s.receiver.Protocol(), s.receiver.RejectsAs10())
 	for from := 0; from < len(group); {
 		to, z := firstStream(group, from)
 		own, next := s.messages[from:to], &s.columns

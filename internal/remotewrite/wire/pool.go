@@ -1,6 +1,9 @@
 package wire
 
-import "sync"
+import (
+	"encoding/binary"
+	"sync"
+)
 
 // requestEncoder makes requests of messages. It keeps its memory for the next one: for requests of 2,000 samples
 // about 32 KiB in 2.0 and 280 KiB in 1.0.
@@ -102,6 +105,12 @@ func (p *Pool) Body(m Message, to Protocol, histograms bool) (body []byte, lost 
 	body = append(p.emptyBody(len(block)), block...)
 	p.put(e, len(block))
 	return body, lost, err
+}
+
+// PlainSize returns the size of the plain text of a body.
+func PlainSize(body []byte) int {
+	size, _ := binary.Uvarint(body)
+	return int(size)
 }
 
 // emptyBody returns an empty slice with room for n bytes.
