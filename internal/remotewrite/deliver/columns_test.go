@@ -53,6 +53,16 @@ func scrapeOf(t *testing.T, stream uint64, series int, at int64, layout *queue.L
 	return r
 }
 
+// columnBacklog is scrapes of a page of stream 1 as columns, the last one at lastScrape.
+func columnBacklog(t *testing.T, scrapes, series int) (out []queue.Request) {
+	t.Helper()
+	layout := layoutOf(t, 1, series)
+	for k := range scrapes {
+		out = append(out, scrapeOf(t, 1, series, lastScrape-int64(scrapes-1-k)*scrapeInterval, layout, false))
+	}
+	return out
+}
+
 // layoutOf writes the layout of a page.
 func layoutOf(t *testing.T, stream uint64, size int) *queue.Layout {
 	table := series.NewTable()
