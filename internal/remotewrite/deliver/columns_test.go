@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -235,5 +236,40 @@ func TestGroupsOfSeveralStreams(t *testing.T) {
 				t.Errorf("seed %d: %d samples arrived, want %d", seed, arrived, total-broken)
 			}
 		})
+	}
+}
+
+// TestFragmentsOfPagesAreSentApart: a stream whose page changes has fragments of whole pages among its columns. They are
+// not merged, unless fragments are small.
+func TestFragmentsOfPagesAreSentApart(t *testing.T) {
+	const page = 60 // series
+	for kinds, posts := range map[string]int{
+		"C C C": 1, "F C C": 2, "C C F": 2, "C F C": 3, "F F C C": 2, "C F F C F": 4, "F": 1,
+		"f C C": 1, "C f C f": 1, "F C f": 1, // f: a fragment of a few series
+	} {
+		for _, p := range []wire.Protocol{wire.V1, wire.V2} {
+			s := &storage{t: t, newest: map[string]point{}, arrived: map[string][]point{}}
+			r := newTestReceiver(s.Post, p)
+			rw := *r.settings.RemoteWriteConfig
+			rw.QueueConfig.MaxSamplesPerSend = 2 * enoughForPost
+			r.Replace(&Settings{RemoteWriteConfig: &rw, Client: r.settings.Client})
+			group, layout, total := []queue.Request(nil), layoutOf(t, 1, page), 0
+			for i, kind := range strings.Fields(kinds) {
+				size, of := page, layout
+				switch kind {
+				case "F":
+					size, of = enoughForPost, nil
+				case "f":
+					size, of = 5, nil
+				}
+				total += size
+				group = append(group, scrapeOf(t, 1, size, lastScrape+int64(i), of, false))
+			}
+			sum := fates{dropped: map[Reason]int{}}
+			r.NewSender(&drawnGroups{[][]queue.Request{group}}, sum.add).Run(t.Context(), nil)
+			if s.posts != posts || sum.accepted != total {
+				t.Errorf("%s, %s: %d POSTs with %d samples, want %d with %d", kinds, p, s.posts, sum.accepted, posts, total)
+			}
+		}
 	}
 }

@@ -37,9 +37,9 @@ type post struct {
 	size     size
 }
 
-// ownPost is the number of samples of a stream from which on its fragments have a request of their own: another POST
-// costs less than merging them.
-const ownPost = 1000
+// enoughForPost is the number of samples of a stream from which on its fragments have a request of their own: another
+// POST costs less than merging them.
+const enoughForPost = 1000
 
 // NewSender returns a sender that reports each Fate once, from the goroutine of Run.
 func (r *Receiver) NewSender(lane Lane, report func(Fate)) *Sender {
@@ -107,22 +107,72 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	for from := 0; from < len(group); {
 		to, z := firstStream(group, from)
 		own, next := s.messages[from:to], &s.columns
-		if slices.ContainsFunc(own, func(m wire.Message) bool { return m.Layout == nil }) {
+		if slices.ContainsFunc(own, isFragment) {
 			next = &s.fragments
 		}
-		if next == &s.fragments && (z.samples >= ownPost || 2*z.samples >= most.merging(z.scrapes).Samples) {
-			if !s.deliverTogether(ctx, own, most.merging(z.scrapes), group[from].Stream == 0) {
-				return false
-			}
+		ok := false
+		if next == &s.fragments && most.ownPost(z) {
+			ok = s.deliverStream(ctx, group[from:to], own, most)
 		} else {
-			if !most.allow(next.size.with(z)) && !s.deliverNext(ctx, next, most) {
-				return false
-			}
-			next.messages, next.size = append(next.messages, own...), next.size.with(z)
+			ok = s.gather(ctx, next, own, z, most)
+		}
+		if !ok {
+			return false
 		}
 		from = to
 	}
 	return s.deliverNext(ctx, &s.columns, most) && s.deliverNext(ctx, &s.fragments, most)
+}
+
+func isFragment(m wire.Message) bool { return m.Layout == nil }
+
+// gather adds messages of a stream to a post. It returns false if ctx ended before.
+func (s *Sender) gather(ctx context.Context, p *post, own []wire.Message, z size, most limits) bool {
+	if !most.allow(p.size.with(z)) && !s.deliverNext(ctx, p, most) {
+		return false
+	}
+	p.messages, p.size = append(p.messages, own...), p.size.with(z)
+	return true
+}
+
+// deliverStream sends the requests of a stream that has fragments for a post of their own. Fragments of a whole page,
+// which come when a page has changed, are not merged with the columns before and after them: that would cost two to
+// three times as much as to send them apart. It returns false if ctx ended before.
+func (s *Sender) deliverStream(ctx context.Context, group []queue.Request, own []wire.Message, most limits) bool {
+	for from, to := 0, 0; to < len(own); from = to {
+		var z size
+		to, z = firstRun(group, own, from, most)
+		ok := false
+		if slices.ContainsFunc(own[from:to], isFragment) {
+			ok = (from == 0 || s.deliverNext(ctx, &s.columns, most)) && // these may have samples of the stream
+				s.deliverTogether(ctx, own[from:to], most.merging(z.scrapes), group[0].Stream == 0)
+		} else {
+			ok = s.gather(ctx, &s.columns, own[from:to], z, most)
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// firstRun returns the end of the first requests of a stream from an index on that are sent apart from the next ones,
+// and what they hold: columns, or fragments for a post of their own. It is all that is left if the stream has other
+// fragments too.
+func firstRun(group []queue.Request, own []wire.Message, from int, most limits) (to int, z size) {
+	first := 0
+	for i := from; i < len(own); i = to {
+		for to = i + 1; to < len(own) && isFragment(own[to]) == isFragment(own[i]); to++ {
+		}
+		_, run := firstStream(group[:to], i)
+		if isFragment(own[i]) && !most.ownPost(run) {
+			return firstStream(group, from)
+		}
+		if i == from {
+			first, z = to, run
+		}
+	}
+	return first, z
 }
 
 // firstStream returns the end of the first stream of a group from an index on, and what its requests hold. Those of a

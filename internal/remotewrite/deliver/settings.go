@@ -45,6 +45,11 @@ func (s *Settings) limits(p wire.Protocol, rejects bool) limits {
 // allow reports whether a message may hold so much.
 func (l limits) allow(z size) bool { return z.samples <= l.samples && z.series <= l.series }
 
+// ownPost reports whether fragments of a stream that hold so much have a request of their own.
+func (l limits) ownPost(z size) bool {
+	return z.samples >= enoughForPost || 2*z.samples >= l.merging(z.scrapes).Samples
+}
+
 // merging returns the limits of messages that hold a number of scrapes of a target.
 func (l limits) merging(scrapes int) wire.Limits {
 	most := l.samples
