@@ -84,7 +84,7 @@ func (w *columnSamples) read(row int) (s rowSamples) {
 			valued++
 		}
 		asBefore = asBefore && v == math.Float64bits(values[w.before.row-1])
-		hash = (hash ^ v) * 0x9e3779b97f4a7c15
+		hash = (hash ^ v) * valueHash
 		w.values[i] = v
 	}
 	s = rowSamples{row: row, size: w.timed + valued*valuedSize, equal: &w.byValues[hash>>56], from: &w.before,
@@ -210,4 +210,6 @@ const (
 	sampleHead     = tagSample | 9<<8 | tagSampleValue<<16
 	sampleHeadZero = tagSample
 	valuedSize     = 9 // of a value with its tag
+
+	valueHash = 0x9e3779b97f4a7c15
 )
