@@ -186,7 +186,7 @@ func (j *columnJoiner) add(s *joinedStream, stream int) error {
 	} else {
 		j.symbols.begin()
 	}
-	noted := false
+	noted, text, mayBreak := false, j.samples(), !fits || j.as == V1
 	for row := range to {
 		if err := j.rows.next(); err != nil {
 			return err
@@ -194,14 +194,19 @@ func (j *columnJoiner) add(s *joinedStream, stream int) error {
 		if row < from {
 			continue
 		}
-		j.at = rowPosition{stream, row}
-		if !asPacked && j.message.Samples > 0 && !j.most.allow(j.message.Samples+s.columns, j.size()) {
+		if mayBreak && j.message.Samples > 0 && !j.most.allow(j.message.Samples+s.columns, j.size()) {
+			j.at = rowPosition{stream, row}
 			j.finish()
 			j.symbols.begin()
 			noted = false
 		}
-		written, err := j.addRow(row)
-		if left -= written; err != nil || left < 0 {
+		at := text.at
+		if j.as != V1 {
+			j.write.add(row, &j.rows, &j.symbols)
+		} else if err := j.v1.add(row, &j.rows, &j.symbols); err != nil {
+			return err
+		}
+		if left -= text.at - at; left < 0 || j.as != V1 && text.at > maxFragment {
 			return errDamaged
 		}
 		if !noted {
@@ -215,20 +220,6 @@ func (j *columnJoiner) add(s *joinedStream, stream int) error {
 		return errDamaged
 	}
 	return nil
-}
-
-// addRow writes the row that was read last. It returns the size of the series.
-func (j *columnJoiner) addRow(row int) (size int, err error) {
-	if j.as == V1 {
-		at := j.v1.at
-		err = j.v1.add(row, &j.rows, &j.symbols)
-		return j.v1.at - at, err
-	}
-	at := j.write.at
-	if j.write.add(row, &j.rows, &j.symbols); j.write.at > maxFragment {
-		err = errDamaged
-	}
-	return j.write.at - at, err
 }
 
 // allow reports whether a message may have this number of samples and bytes.

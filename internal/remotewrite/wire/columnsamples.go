@@ -22,6 +22,7 @@ type columnSamples struct {
 	before   columnRow         // the row that was written last
 	valued   columnRow         // the last one without a value of 0
 	byValues [1 << 8]columnRow // by a hash of their values; a newer one replaces an older one
+	present  rowSamples
 }
 
 // writtenColumn is a column of the present run.
@@ -75,7 +76,7 @@ func (w *columnSamples) addColumn(tsMillis int64, values []float64) {
 }
 
 // read reads the values of a row.
-func (w *columnSamples) read(row int) (s rowSamples) {
+func (w *columnSamples) read(row int) *rowSamples {
 	valued, hash, asBefore := 0, uint64(0), w.before.row > 0
 	for i := range w.columns {
 		values := w.columns[i].values
@@ -87,8 +88,9 @@ func (w *columnSamples) read(row int) (s rowSamples) {
 		hash = (hash ^ v) * valueHash
 		w.values[i] = v
 	}
-	s = rowSamples{row: row, size: w.timed + valued*valuedSize, equal: &w.byValues[hash>>56], from: &w.before,
-		same: asBefore, valued: valued == len(w.columns)}
+	s := &w.present
+	s.row, s.size, s.same, s.valued = row, w.timed+valued*valuedSize, asBefore, valued == len(w.columns)
+	s.equal, s.from = &w.byValues[hash>>56], &w.before
 	switch {
 	case asBefore:
 	case w.hasValues(s.equal):

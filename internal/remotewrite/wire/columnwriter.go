@@ -3,7 +3,6 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
-	"math"
 	"math/bits"
 	"slices"
 )
@@ -26,7 +25,6 @@ type columnWriter struct {
 
 	byHead    [1 << 6]columnHead // by a hash; a newer one replaces an older one
 	longTexts writtenTexts       // labels of series in which they differ from the one before
-	run       rowRun             // to which the row before belongs
 
 	short            shortOwn // what is new in refs, if that is short
 	own, newMetadata []byte   // scratch of add
@@ -54,17 +52,13 @@ type columnHead struct {
 // beginBlock begins a message.
 func (w *columnWriter) beginBlock() {
 	w.beginSamples()
-	w.series, w.refs, w.metadata = columnSeries{}, w.refs[:0], w.metadata[:0]
-	w.beginRows()
+	w.series, w.refs, w.metadata, w.isNew = columnSeries{}, w.refs[:0], w.metadata[:0], true
 	clear(w.byHead[:])
 	w.longTexts.begin()
 }
 
 // beginRows: the next series are the rows of another layout.
-func (w *columnWriter) beginRows() {
-	w.isNew = true
-	w.run.end()
-}
+func (w *columnWriter) beginRows() { w.isNew = true }
 
 // longText is the number of bytes from which on labels are searched for what was written before.
 const longText = 12
@@ -72,31 +66,6 @@ const longText = 12
 // add writes the series of the row of the layout that the reader has read last. References get the numbers of the
 // message.
 func (w *columnWriter) add(row int, r *rowReader, to *columnSymbols) {
-	if w.isNew || !r.simple || len(w.columns) != 1 {
-		w.run.end()
-		w.addAny(row, r, to)
-		return
-	}
-	own, n, ok := w.ownRefs(r, to)
-	if !ok {
-		w.run.end()
-		w.addAny(row, r, to)
-		return
-	}
-	value := math.Float64bits(w.columns[0].values[row])
-	like := w.run.like(uint32(row)+1, r.begin, n, value != 0)
-	if like.row >= w.run.first {
-		w.addLike(like, row, r, own, value)
-		return
-	}
-	w.addAny(row, r, to)
-	h := &w.series
-	*like = likeRow{columnHead: h.columnHead, row: uint32(row) + 1, labels: uint32(h.labels) - h.at,
-		total: uint32(w.at) - h.at, own: own, value: value}
-}
-
-// addAny is add for any row.
-func (w *columnWriter) addAny(row int, r *rowReader, to *columnSymbols) {
 	d := w.setRefs(r, to)
 	changed := w.isNew || r.described
 	if changed {
@@ -112,7 +81,7 @@ func (w *columnWriter) addAny(row int, r *rowReader, to *columnSymbols) {
 	w.writeLabels(d, r)
 	w.series.labels = labels
 	at := w.at
-	w.writeSamples(&s)
+	w.writeSamples(s)
 	switch n := len(metadata); {
 	case n == 0:
 	case w.shortMetadata != 0 && w.shortMetadata == s.from.shortMetadata:
@@ -122,7 +91,7 @@ func (w *columnWriter) addAny(row int, r *rowReader, to *columnSymbols) {
 	default:
 		w.literal(metadata)
 	}
-	w.remember(&s, at, w.shortMetadata)
+	w.remember(s, at, w.shortMetadata)
 }
 
 // shortWord returns a text that is shorter than a word as a word, and 0 for any other.
@@ -185,10 +154,13 @@ type refsDiff struct {
 
 // setRefs puts the references of the present row into w.refs.
 func (w *columnWriter) setRefs(r *rowReader, to *columnSymbols) refsDiff {
-	if r.own == 1 && !w.isNew {
-		if own, n, ok := w.ownRefs(r, to); ok {
-			r.labels[r.begin].end = r.to
-			return w.setShort(int(r.from), own, n)
+	if r.own == 1 && !w.isNew { // most rows
+		l := &r.labels[r.begin]
+		name, n := refBytes(to.number(l.name))
+		value, size := refBytes(to.number(l.value))
+		if from := int(r.from); n+size == int(r.to)-from && n+size <= 8 && from+8 <= cap(w.refs) {
+			l.end = r.to
+			return w.setShort(from, name|value<<(8*n), n+size)
 		}
 	}
 	w.short.size = 0
@@ -216,16 +188,6 @@ func (w *columnWriter) setRefs(r *rowReader, to *columnSymbols) refsDiff {
 	}
 	w.refs = slices.Replace(w.refs, from, until, own...)
 	return d
-}
-
-// ownRefs returns the references of the only own label of a row as a word, if they are as long as those in their place.
-func (w *columnWriter) ownRefs(r *rowReader, to *columnSymbols) (own uint64, n int, ok bool) {
-	l := &r.labels[r.begin]
-	name, n := refBytes(to.number(l.name))
-	value, size := refBytes(to.number(l.value))
-	own, from := name|value<<(8*n), int(r.from)
-	n += size
-	return own, n, n == int(r.to)-from && n <= 8 && from+8 <= cap(w.refs)
 }
 
 // refBytes returns a reference as its bytes. They are more than 8 if that is not possible.

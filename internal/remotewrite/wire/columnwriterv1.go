@@ -98,8 +98,8 @@ func (w *columnWriterV1) add(row int, r *rowReader, to *columnSymbols) error {
 	}
 	w.repeat(int(above.samples)-rest, rest)
 	at := w.at
-	w.writeSamples(&s)
-	w.remember(&s, at, 0)
+	w.writeSamples(s)
+	w.remember(s, at, 0)
 	w.last, w.count, w.isNew = here, len(r.labels), false
 	if inRun {
 		w.similar[size%len(w.similar)] = here

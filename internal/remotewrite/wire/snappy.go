@@ -114,17 +114,6 @@ func (p *snappyWriter) word(w uint64, n int) {
 	p.n += n
 }
 
-// between writes the first n bytes, one to eight, of a little-endian word, between two repetitions.
-func (p *snappyWriter) between(w uint64, n int) {
-	p.endRun()
-	p.endLiteral()
-	p.at += n
-	p.room(1 + 8)
-	p.out[p.n] = byte(n-1)<<2 | elementLiteral
-	binary.LittleEndian.PutUint64(p.out[p.n+1:], w)
-	p.n += 1 + n
-}
-
 // maxHead is the most that head writes.
 const maxHead = 1 + binary.MaxVarintLen64
 
@@ -177,11 +166,7 @@ func (p *snappyWriter) endRun() {
 	}
 	p.endLiteral()
 	p.run = 0
-	p.copy(p.at-n-p.from, n)
-}
-
-// copy writes the elements of a copy.
-func (p *snappyWriter) copy(offset, n int) {
+	offset := p.at - n - p.from
 	if offset >= farOffset {
 		p.farRun(offset, n)
 		return
