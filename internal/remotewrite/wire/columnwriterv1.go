@@ -71,7 +71,7 @@ func (w *columnWriterV1) add(row int, r *rowReader, to *columnSymbols) error {
 	}
 	s := w.read(row)
 	size := w.total + s.size
-	if w.at+maxHead+size > MaxPlainBytes {
+	if int64(w.at)+maxHead+int64(size) > MaxPlainBytes {
 		return errDamaged
 	}
 	here := seriesV1{row: uint32(row) + 1, size: uint32(size), own: uint32(own.end - own.begin), at: uint32(w.at)}
@@ -114,21 +114,22 @@ func (w *columnWriterV1) measure(r *rowReader, to *columnSymbols) (own ownLabels
 	if w.isNew {
 		own, until = ownLabels{last: len(r.labels)}, w.total
 	}
-	end, labels := own.begin, r.labels[own.first:own.last]
+	end, labels := int64(own.begin), r.labels[own.first:own.last]
 	if !w.isNew && r.still > 0 {
 		own.kept, own.keptAt, own.keptTo = r.still, int(labels[0].end), int(labels[r.still].end)
 	}
 	for i := range labels {
 		l := &labels[i]
-		end += labelSize(to.fieldSize(l.name), to.fieldSize(l.value))
+		end += int64(labelSize(to.fieldSize(l.name), to.fieldSize(l.value)))
 		l.end = uint32(end)
 	}
-	own.end = end
-	w.total += end - until
-	if w.total > MaxPlainBytes {
+	grown := end - int64(until)
+	if int64(w.total)+grown > MaxPlainBytes {
 		return own, errDamaged
 	}
-	if grown := uint32(end - until); grown != 0 {
+	own.end = int(end)
+	w.total += int(grown)
+	if grown := uint32(grown); grown != 0 {
 		rest := r.labels[own.last:]
 		for i := range rest {
 			rest[i].end += grown

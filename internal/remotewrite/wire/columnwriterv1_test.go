@@ -115,6 +115,36 @@ func TestMergeAsV1OfAnyLabels(t *testing.T) {
 	}
 }
 
+// TestMergeAsV1OfAnInsertedLabel: a label comes in front of one with its name, so what follows it is not what follows
+// the label of the same name in the rows before.
+func TestMergeAsV1OfAnInsertedLabel(t *testing.T) {
+	rows := []testRow{
+		{labels: []string{"n", "other", "s", "1"}, value: 4, at: 1},
+		{labels: []string{"n", "xx", "s", "1"}, value: 5, at: 1},
+		{labels: []string{"n", "yy", "s", "1"}, value: 6, at: 1},
+		{labels: []string{"n", "zz", "n", "yy", "s", "1"}, value: 5, at: 1},
+	}
+	m := columnOfRows(rows, messageOfRows(rows, 0))
+	m.Stream = 1
+	checkMergeV1(t, "inserted", new(Pool), []Message{m}, Limits{})
+}
+
+// TestMergeAsV1KeepsMemory: a merge costs a handful of allocations.
+func TestMergeAsV1KeepsMemory(t *testing.T) {
+	columns, _ := columnsOf(t, 1, 3, 2000)
+	var p Pool
+	n := testing.AllocsPerRun(20, func() {
+		merged, err := p.Merge(columns[0], Limits{BytesV1: math.MaxInt})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.ReleaseMerged(merged)
+	})
+	if n > 4 {
+		t.Errorf("allocations for 6,000 samples = %v, want at most 4", n)
+	}
+}
+
 // FuzzMergeAsV1 holds columns of drawn rows, merged as 1.0, against the general way.
 func FuzzMergeAsV1(f *testing.F) {
 	f.Add([]byte("\x05\x01\x23\x45\x67\x89\xab\xcd\xef\x10\x20\x30"), uint8(0), uint16(0))
