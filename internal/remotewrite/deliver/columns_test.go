@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,12 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/golang/snappy"
 	"github.com/prometheus/prometheus/model/labels"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
-	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
 
 // drawnGroups is a lane that gives groups of requests of several streams.
@@ -64,28 +65,22 @@ func columnBacklog(t *testing.T, scrapes, series int) (out []queue.Request) {
 	return out
 }
 
-// layoutOf writes the layout of a page.
+// layoutOf writes the layout of a page. Each of its rows has a shape of its own (255), no label of the row before, and
+// two labels: their names, then their values.
 func layoutOf(t *testing.T, stream uint64, size int) *queue.Layout {
-	table := series.NewTable()
-	target := table.AddTarget(labels.FromStrings("job", fmt.Sprint(stream)))
-	var ids []series.ID
-	for i := range size {
-		ids = append(ids, table.Add(target, labels.FromStrings("__name__", fmt.Sprint("metric_", i), "job",
-			fmt.Sprint(stream)), series.Meta{}))
+	symbols, body := pageOf(t, stream, size, 0)
+	n := 0
+	for rest := symbols; len(rest) > 0; n++ {
+		rest = rest[2+int(rest[1]):]
 	}
-	var e wire.FragmentWriter
-	e.Begin(false)
-	e.BeginBatch()
-	table.Read(func(v series.View) {
-		for _, id := range ids {
-			r := wire.Row{Parts: v.Parts(id)}
-			if !e.AddLabels(v, e.Stem(v, r.Parts.Stem, target, nil), &r, wire.Options{}) {
-				t.Fatal("a series cannot be sent")
-			}
-		}
-	})
-	head, rows := e.CutLayout(new(wire.Buffers))
-	return &queue.Layout{Data: head, Shared: string(rows)}
+	rows := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(n)), uint64(size))
+	rows = binary.AppendUvarint(rows, uint64(len(body)))
+	for refs := body; len(refs) > 0; refs = refs[4:] {
+		refs = refs[4:] // tags and lengths
+		rows = append(rows, 255, 0, 0, 2<<2, refs[0], refs[2], refs[1], refs[3])
+	}
+	head := snappy.Encode(nil, symbols)
+	return &queue.Layout{Data: append(binary.AppendUvarint(nil, uint64(len(head))), head...), Shared: string(rows)}
 }
 
 // layoutOfBefore writes the layout of a page as a version of before did.
@@ -239,8 +234,8 @@ func TestGroupsOfSeveralStreams(t *testing.T) {
 	}
 }
 
-// TestFragmentsOfPagesAreSentApart: a stream whose page changes has fragments of whole pages among its columns. They are
-// not merged, unless fragments are small.
+// TestFragmentsOfPagesAreSentApart: a stream whose page changes has fragments of whole pages among its columns. They
+// are not merged, unless fragments are small.
 func TestFragmentsOfPagesAreSentApart(t *testing.T) {
 	const page = 60 // series
 	for kinds, posts := range map[string]int{
@@ -268,7 +263,8 @@ func TestFragmentsOfPagesAreSentApart(t *testing.T) {
 			sum := fates{dropped: map[Reason]int{}}
 			r.NewSender(&drawnGroups{[][]queue.Request{group}}, sum.add).Run(t.Context(), nil)
 			if s.posts != posts || sum.accepted != total {
-				t.Errorf("%s, %s: %d POSTs with %d samples, want %d with %d", kinds, p, s.posts, sum.accepted, posts, total)
+				t.Errorf("%s, %s: %d POSTs with %d samples, want %d with %d", kinds, p, s.posts, sum.accepted, posts,
+					total)
 			}
 		}
 	}

@@ -77,8 +77,8 @@ func messageWith(t testing.TB, all []labels.Labels) wire.Message {
 	return wire.Message{Fragments: [][]byte{fragmentOf(symbols, body)}, Samples: len(all), Oldest: 1, Newest: 1}
 }
 
-// TestPlainTextsAreBounded: a scrape whose labels are long has 36 MiB in 1.0, where series do not share them. It is sent
-// in parts of at most 32 MiB.
+// TestPlainTextsAreBounded: a scrape whose labels are long has 36 MiB in 1.0, where series do not share them. It is
+// sent in parts of at most 32 MiB.
 func TestPlainTextsAreBounded(t *testing.T) {
 	const size = 12_000
 	long := strings.Repeat("x", 3<<10)

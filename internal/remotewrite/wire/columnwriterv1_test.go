@@ -111,7 +111,8 @@ func TestMergeAsV1OfAnyLabels(t *testing.T) {
 	for seed := range 200 {
 		d := drawing{data: noise(400 + seed)}
 		d.data[0] ^= byte(seed)
-		checkMergeV1(t, fmt.Sprint("seed ", seed), &p, d.anyColumns(), Limits{Samples: seed % 30, Bytes: seed % 7 * 500})
+		most := Limits{Samples: seed % 30, Bytes: seed % 7 * 500}
+		checkMergeV1(t, fmt.Sprint("seed ", seed), &p, d.anyColumns(), most)
 	}
 }
 
@@ -178,7 +179,8 @@ func (d *drawing) anyColumns() (group []Message) {
 		}
 		for at := range int64(1 + d.next()%3) {
 			for i := range rows {
-				rows[i].at, rows[i].value = 1_700_000_000_000+at*10_000, []float64{0, 1, 2, 1e9, 0.1, 7, 7, 7}[d.next()%8]
+				rows[i].at = 1_700_000_000_000 + at*10_000
+				rows[i].value = []float64{0, 1, 2, 1e9, 0.1, 7, 7, 7}[d.next()%8]
 			}
 			m := columnOfRows(rows, messageOfRows(rows, 0))
 			m.Stream = stream
