@@ -126,6 +126,8 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 
 func isFragment(m wire.Message) bool { return m.Layout == nil }
 
+func isColumn(m wire.Message) bool { return m.Layout != nil }
+
 // gather adds messages of a stream to a post. It returns false if ctx ended before.
 func (s *Sender) gather(ctx context.Context, p *post, own []wire.Message, z size, most limits) bool {
 	if !most.allow(p.size.with(z)) && !s.deliverNext(ctx, p, most) {
@@ -136,43 +138,31 @@ func (s *Sender) gather(ctx context.Context, p *post, own []wire.Message, z size
 }
 
 // deliverStream sends the requests of a stream that has fragments for a post of their own. Fragments of a whole page,
-// which come when a page has changed, are not merged with the columns before and after them: that would cost two to
-// three times as much as to send them apart. It returns false if ctx ended before.
+// which come when a page has changed, are sent apart from the columns before and after them: merging them would cost
+// two to three times as much. It returns false if ctx ended before.
 func (s *Sender) deliverStream(ctx context.Context, group []queue.Request, own []wire.Message, most limits) bool {
-	for from, to := 0, 0; to < len(own); from = to {
-		var z size
-		to, z = firstRun(group, own, from, most)
-		ok := false
-		if slices.ContainsFunc(own[from:to], isFragment) {
-			ok = (from == 0 || s.deliverNext(ctx, &s.columns, most)) && // these may have samples of the stream
-				s.deliverTogether(ctx, own[from:to], most.merging(z.scrapes), group[0].Stream == 0)
-		} else {
-			ok = s.gather(ctx, &s.columns, own[from:to], z, most)
-		}
-		if !ok {
-			return false
-		}
+	from, until := slices.IndexFunc(own, isFragment), len(own)
+	if n := slices.IndexFunc(own[from:], isColumn); n >= 0 {
+		until = from + n
 	}
-	return true
+	_, z := firstStream(group[:until], from)
+	if slices.ContainsFunc(own[until:], isFragment) || !most.ownPost(z) {
+		from, until = 0, len(own) // each scrape may have some: a request for each would cost more
+		_, z = firstStream(group, 0)
+	}
+	return s.gatherColumns(ctx, group[:from], own[:from], most) &&
+		(from == 0 || s.deliverNext(ctx, &s.columns, most)) && // these may have samples of the same series
+		s.deliverTogether(ctx, own[from:until], most.merging(z.scrapes), group[0].Stream == 0) &&
+		s.gatherColumns(ctx, group[until:], own[until:], most)
 }
 
-// firstRun returns the end of the first requests of a stream from an index on that are sent apart from the next ones,
-// and what they hold: columns, or fragments for a post of their own. It is all that is left if the stream has other
-// fragments too.
-func firstRun(group []queue.Request, own []wire.Message, from int, most limits) (to int, z size) {
-	first := 0
-	for i := from; i < len(own); i = to {
-		for to = i + 1; to < len(own) && isFragment(own[to]) == isFragment(own[i]); to++ {
-		}
-		_, run := firstStream(group[:to], i)
-		if isFragment(own[i]) && !most.ownPost(run) {
-			return firstStream(group, from)
-		}
-		if i == from {
-			first, z = to, run
-		}
+// gatherColumns gathers the columns of a stream, if there are any. It returns false if ctx ended before.
+func (s *Sender) gatherColumns(ctx context.Context, group []queue.Request, own []wire.Message, most limits) bool {
+	if len(own) == 0 {
+		return true
 	}
-	return first, z
+	_, z := firstStream(group, 0)
+	return s.gather(ctx, &s.columns, own, z, most)
 }
 
 // firstStream returns the end of the first stream of a group from an index on, and what its requests hold. Those of a
