@@ -435,3 +435,23 @@ func TestLanesComeInTime(t *testing.T) {
 		w.stop()
 	})
 }
+
+// TestBacklogIsARequestForEachLane: lanes are added if more waits than what they can send at once. A request without a
+// written max_samples_per_send has 10,500 series with all their samples, not 2,000 samples.
+func TestBacklogIsARequestForEachLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for scrapes := 1; scrapes <= 3; scrapes++ { // as config sets both
+			ec := endpointConfig("a")
+			ec.SeriesPerSend, ec.QueueConfig.MaxSamplesPerSend = DefaultSeriesPerSend, scrapes*DefaultSeriesPerSend
+			ec.QueueConfig.MinShards = 2
+			w := newWorld(t, ec)
+			w.run()
+			pass(time.Second)
+			_, limits := (*w.writers.endpoints.Load())[0].load()
+			if want := 2 * scrapes * DefaultSeriesPerSend; limits.backlog != want {
+				t.Errorf("%d scrapes: %d samples are no backlog, want %d", scrapes, limits.backlog, want)
+			}
+			w.stop()
+		}
+	})
+}

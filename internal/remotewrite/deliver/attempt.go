@@ -97,9 +97,10 @@ func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdi
 			s.drop(Unsupported, lost)
 			return verdict{}
 		}
-		if probe := unproven && p == wire.V2; maxBody > 0 && len(body) > maxBody && m.Samples > 1 && !probe {
+		probe := unproven && p == wire.V2
+		if pieces := piecesOf(body, maxBody); pieces > 1 && m.Samples > 1 && !probe {
 			s.receiver.pool.Release(body)
-			return verdict{result: tooLarge, Message: m, unsent: true, pieces: (len(body)-1)/maxBody + 1}
+			return verdict{result: tooLarge, Message: m, unsent: true, pieces: pieces}
 		}
 		v := verdict{Message: m, protocol: p, lost: lost, settings: cfg, bytes: len(body)}
 		f := s.post(ctx, &v, body, t.made, unproven)
@@ -116,6 +117,19 @@ func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdi
 		}
 	}
 	return verdict{result: interrupted}
+}
+
+// maxPlainBody is the largest plain text of a body that receivers take: 32 MiB in Prometheus' and in VictoriaMetrics'
+// defaults. Messages have up to 8 MiB as 2.0, but may have several times as much as 1.0, where labels are not shared.
+const maxPlainBody = 32 << 20
+
+// piecesOf returns in how many parts a message must be sent that has this body. maxBody is 0 if it is not known.
+func piecesOf(body []byte, maxBody int) int {
+	pieces := (wire.PlainSize(body) + maxPlainBody - 1) / maxPlainBody
+	if maxBody > 0 {
+		pieces = max(pieces, (len(body)-1)/maxBody+1)
+	}
+	return pieces
 }
 
 // post makes one POST. The fate is not Answered if ctx ended.

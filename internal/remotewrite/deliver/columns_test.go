@@ -2,13 +2,16 @@ package deliver
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/golang/snappy"
 	"github.com/prometheus/prometheus/model/labels"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 
@@ -50,6 +53,40 @@ func scrapeOf(t *testing.T, stream uint64, series int, at int64, layout *queue.L
 	}
 	r.Records = []queue.Record{{Data: fragmentOf(symbols, body)}}
 	return r
+}
+
+// columnBacklog is scrapes of a page of stream 1 as columns, the last one at lastScrape.
+func columnBacklog(t *testing.T, scrapes, series int) (out []queue.Request) {
+	t.Helper()
+	layout := layoutOf(t, 1, series)
+	for k := range scrapes {
+		out = append(out, scrapeOf(t, 1, series, lastScrape-int64(scrapes-1-k)*scrapeInterval, layout, false))
+	}
+	return out
+}
+
+// layoutOf writes the layout of a page. Each of its rows has a shape of its own (255), no label of the row before, and
+// two labels: their names, then their values.
+func layoutOf(t *testing.T, stream uint64, size int) *queue.Layout {
+	symbols, body := pageOf(t, stream, size, 0)
+	n := 0
+	for rest := symbols; len(rest) > 0; n++ {
+		rest = rest[2+int(rest[1]):]
+	}
+	rows := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(n)), uint64(size))
+	rows = binary.AppendUvarint(rows, uint64(len(body)))
+	for refs := body; len(refs) > 0; refs = refs[4:] {
+		refs = refs[4:] // tags and lengths
+		rows = append(rows, 255, 0, 0, 2<<2, refs[0], refs[2], refs[1], refs[3])
+	}
+	head := snappy.Encode(nil, symbols)
+	return &queue.Layout{Data: append(binary.AppendUvarint(nil, uint64(len(head))), head...), Shared: string(rows)}
+}
+
+// layoutOfBefore writes the layout of a page as a version of before did.
+func layoutOfBefore(t *testing.T, stream uint64, size int) *queue.Layout {
+	symbols, body := pageOf(t, stream, size, 0)
+	return &queue.Layout{Data: fragmentOf(symbols, body), Packed: true}
 }
 
 // pageOf writes the symbols and the series of a page; at 0: without samples.
@@ -117,8 +154,11 @@ func TestGroupsOfSeveralStreams(t *testing.T) {
 						if stream > 0 && rnd.IntN(3) > 0 {
 							key := fmt.Sprint(stream, " ", series)
 							if layout = layouts[key]; layout == nil {
-								symbols, body := pageOf(t, stream, series, 0)
-								layout = &queue.Layout{Data: fragmentOf(symbols, body), Packed: true}
+								of := layoutOf
+								if rnd.IntN(5) == 0 {
+									of = layoutOfBefore
+								}
+								layout = of(t, stream, series)
 								layouts[key] = layout
 							}
 						}
@@ -191,5 +231,44 @@ func TestGroupsOfSeveralStreams(t *testing.T) {
 				t.Errorf("seed %d: %d samples arrived, want %d", seed, arrived, total-broken)
 			}
 		})
+	}
+}
+
+// TestFragmentsOfPagesAreSentApart: a stream whose page changes has fragments of whole pages among its columns. They
+// are not merged, unless fragments are small.
+func TestFragmentsOfPagesAreSentApart(t *testing.T) {
+	const page = 60 // series
+	for kinds, posts := range map[string]int{
+		"C C C": 1, "F C C": 2, "C C F": 2, "C F C": 3, "C F F C": 3, "F": 1,
+		"f C C": 1, "C f C f": 1, "F C f": 1, // f: a fragment of a few series
+		"C H C H C H": 1, // H: one of many series, at each scrape
+	} {
+		for _, p := range []wire.Protocol{wire.V1, wire.V2} {
+			s := &storage{t: t, newest: map[string]point{}, arrived: map[string][]point{}}
+			r := newTestReceiver(s.Post, p)
+			rw := *r.settings.RemoteWriteConfig
+			rw.QueueConfig.MaxSamplesPerSend = 2 * enoughForPost
+			r.Replace(&Settings{RemoteWriteConfig: &rw, Client: r.settings.Client})
+			group, layout, total := []queue.Request(nil), layoutOf(t, 1, page), 0
+			for i, kind := range strings.Fields(kinds) {
+				size, of := page, layout
+				switch kind {
+				case "F":
+					size, of = enoughForPost, nil
+				case "f":
+					size, of = 5, nil
+				case "H":
+					size, of = enoughForPost/2+100, nil
+				}
+				total += size
+				group = append(group, scrapeOf(t, 1, size, lastScrape+int64(i), of, false))
+			}
+			sum := fates{dropped: map[Reason]int{}}
+			r.NewSender(&drawnGroups{[][]queue.Request{group}}, sum.add).Run(t.Context(), nil)
+			if s.posts != posts || sum.accepted != total {
+				t.Errorf("%s, %s: %d POSTs with %d samples, want %d with %d", kinds, p, s.posts, sum.accepted, posts,
+					total)
+			}
+		}
 	}
 }

@@ -454,6 +454,10 @@ func TestEveryFateOfGroupsIsCounted(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 7))
 			s := &storage{t: t, newest: map[string]point{}, arrived: map[string][]point{}, bad: map[string]string{}}
+			requests, job := backlog(t, 12, 40), "envoy"
+			if random.IntN(2) == 0 {
+				requests, job = columnBacklog(t, 12, 40), "1"
+			}
 			words := []string{"something bad", "out of order sample", "duplicate sample", "label value too long"}
 			for range random.IntN(12) {
 				s.bad[fmt.Sprint("metric_", random.IntN(40))] = words[random.IntN(len(words))]
@@ -466,7 +470,7 @@ func TestEveryFateOfGroupsIsCounted(t *testing.T) {
 			}
 			if random.IntN(3) == 0 {
 				for i := range 40 {
-					s.newest[fmt.Sprintf(`{__name__="metric_%d", job="envoy"}`, i)] =
+					s.newest[fmt.Sprintf(`{__name__="metric_%d", job="%s"}`, i, job)] =
 						point{at: lastScrape - int64(random.IntN(14))*scrapeInterval, bits: 1}
 				}
 			}
@@ -484,7 +488,6 @@ func TestEveryFateOfGroupsIsCounted(t *testing.T) {
 			rw.SendNativeHistograms = random.IntN(2) == 0
 			rw.QueueConfig.MaxSamplesPerSend = 1 + random.IntN(300)
 			r.Replace(&Settings{RemoteWriteConfig: &rw, Client: r.settings.Client})
-			requests := backlog(t, 12, 40)
 			total := 0
 			for i := range requests {
 				total += requests[i].Samples

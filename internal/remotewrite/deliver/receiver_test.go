@@ -3,8 +3,11 @@ package deliver
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,6 +75,36 @@ func messageWith(t testing.TB, all []labels.Labels) wire.Message {
 		t.Fatal(err)
 	}
 	return wire.Message{Fragments: [][]byte{fragmentOf(symbols, body)}, Samples: len(all), Oldest: 1, Newest: 1}
+}
+
+// TestPlainTextsAreBounded: a scrape whose labels are long has 36 MiB in 1.0, where series do not share them. It is
+// sent in parts of at most 32 MiB.
+func TestPlainTextsAreBounded(t *testing.T) {
+	const size = 12_000
+	long := strings.Repeat("x", 3<<10)
+	var all []labels.Labels
+	for i := range size {
+		all = append(all, labels.FromStrings("__name__", fmt.Sprint("metric_", i), "text", long))
+	}
+	for p, want := range map[wire.Protocol]int{wire.V1: 2, wire.V2: 1} {
+		posts, plain := 0, 0
+		r := newTestReceiver(func(_ context.Context, body []byte, p wire.Protocol, _ int) Answer {
+			posts++
+			plain = max(plain, wire.PlainSize(body))
+			a := answerOf(204)
+			if p == wire.V2 {
+				a.Header.Set("X-Prometheus-Remote-Write-Samples-Written", strconv.Itoa(size))
+			}
+			return a
+		}, p)
+		sum := fates{dropped: map[Reason]int{}}
+		if !r.NewSender(nil, sum.add).deliver(t.Context(), messageWith(t, all)) || sum.accepted != size {
+			t.Errorf("%s: %+v, want %d accepted", p, sum, size)
+		}
+		if posts != want || plain > 32<<20 {
+			t.Errorf("%s: %d POSTs of up to %d bytes of plain text, want %d of at most 32 MiB", p, posts, plain, want)
+		}
+	}
 }
 
 // TestDamagedAndTooLargeIsCounted: a message that is too large, and cannot be divided since it cannot be read.

@@ -37,9 +37,9 @@ type post struct {
 	size     size
 }
 
-// ownPost is the number of samples of a stream from which on its fragments have a request of their own: another POST
-// costs less than merging them.
-const ownPost = 1000
+// enoughForPost is the number of samples of a stream from which on its fragments have a request of their own: another
+// POST costs less than merging them.
+const enoughForPost = 1000
 
 // NewSender returns a sender that reports each Fate once, from the goroutine of Run.
 func (r *Receiver) NewSender(lane Lane, report func(Fate)) *Sender {
@@ -89,8 +89,12 @@ func (s *Sender) idle(ctx context.Context, stopping <-chan struct{}, wait time.D
 	}
 }
 
-// maxMergedBytes is about the largest plain text of a message that is made of several requests.
-const maxMergedBytes = 8 << 20
+// The largest plain texts, about, of a message that is made of several requests, and of its 1.0 body if that is made
+// at once. 10,500 series have 7 MiB in 1.0 if their labels have 650 bytes.
+const (
+	maxMergedBytes = 8 << 20
+	maxMergedV1    = 16 << 20
+)
 
 // deliverGroup sends the requests of a group until all their samples are settled. Requests of a stream are merged, so
 // that the receiver reads the labels of a series once for all its samples. Streams share a request as far as the
@@ -99,26 +103,66 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	defer s.forget()
 	s.read(group)
 	cfg, _ := s.receiver.current()
-	most := cfg.limits(s.receiver.RejectsAs10())
+	most := cfg.limits(s.receiver.Protocol(), s.receiver.RejectsAs10())
 	for from := 0; from < len(group); {
 		to, z := firstStream(group, from)
 		own, next := s.messages[from:to], &s.columns
-		if slices.ContainsFunc(own, func(m wire.Message) bool { return m.Layout == nil }) {
+		if slices.ContainsFunc(own, isFragment) {
 			next = &s.fragments
 		}
-		if next == &s.fragments && (z.samples >= ownPost || 2*z.samples >= most.merging(z.scrapes).Samples) {
-			if !s.deliverTogether(ctx, own, most.merging(z.scrapes), group[from].Stream == 0) {
-				return false
-			}
+		ok := false
+		if next == &s.fragments && most.ownPost(z) {
+			ok = s.deliverStream(ctx, group[from:to], own, most)
 		} else {
-			if !most.allow(next.size.with(z)) && !s.deliverNext(ctx, next, most) {
-				return false
-			}
-			next.messages, next.size = append(next.messages, own...), next.size.with(z)
+			ok = s.gather(ctx, next, own, z, most)
+		}
+		if !ok {
+			return false
 		}
 		from = to
 	}
 	return s.deliverNext(ctx, &s.columns, most) && s.deliverNext(ctx, &s.fragments, most)
+}
+
+func isFragment(m wire.Message) bool { return m.Layout == nil }
+
+func isColumn(m wire.Message) bool { return m.Layout != nil }
+
+// gather adds messages of a stream to a post. It returns false if ctx ended before.
+func (s *Sender) gather(ctx context.Context, p *post, own []wire.Message, z size, most limits) bool {
+	if !most.allow(p.size.with(z)) && !s.deliverNext(ctx, p, most) {
+		return false
+	}
+	p.messages, p.size = append(p.messages, own...), p.size.with(z)
+	return true
+}
+
+// deliverStream sends the requests of a stream that has fragments for a post of their own. Fragments of a whole page,
+// which come when a page has changed, are sent apart from the columns before and after them: merging them would cost
+// two to three times as much. It returns false if ctx ended before.
+func (s *Sender) deliverStream(ctx context.Context, group []queue.Request, own []wire.Message, most limits) bool {
+	from, until := slices.IndexFunc(own, isFragment), len(own)
+	if n := slices.IndexFunc(own[from:], isColumn); n >= 0 {
+		until = from + n
+	}
+	_, z := firstStream(group[:until], from)
+	if slices.ContainsFunc(own[until:], isFragment) || !most.ownPost(z) {
+		from, until = 0, len(own) // each scrape may have some: a request for each would cost more
+		_, z = firstStream(group, 0)
+	}
+	return s.gatherColumns(ctx, group[:from], own[:from], most) &&
+		(from == 0 || s.deliverNext(ctx, &s.columns, most)) && // these may have samples of the same series
+		s.deliverTogether(ctx, own[from:until], most.merging(z.scrapes), group[0].Stream == 0) &&
+		s.gatherColumns(ctx, group[until:], own[until:], most)
+}
+
+// gatherColumns gathers the columns of a stream, if there are any. It returns false if ctx ended before.
+func (s *Sender) gatherColumns(ctx context.Context, group []queue.Request, own []wire.Message, most limits) bool {
+	if len(own) == 0 {
+		return true
+	}
+	_, z := firstStream(group, 0)
+	return s.gather(ctx, &s.columns, own, z, most)
 }
 
 // firstStream returns the end of the first stream of a group from an index on, and what its requests hold. Those of a

@@ -23,14 +23,19 @@ type Settings struct {
 const maxSearched = 2000
 
 // limits bound a message.
-type limits struct{ samples, series int }
+type limits struct {
+	samples, series int
+	asV1            bool // it is made as 1.0 at once
+}
 
-// limits returns the limits of messages. rejects: the receiver is a 1.0 one, and rejected samples lately.
-func (s *Settings) limits(rejects bool) limits {
+// limits returns the limits of messages to a receiver of a protocol. rejects: it is a 1.0 one, and rejected samples
+// lately. Then each message is taken apart, which needs it as 2.0.
+func (s *Settings) limits(p wire.Protocol, rejects bool) limits {
 	l := limits{samples: s.QueueConfig.MaxSamplesPerSend, series: math.MaxInt}
 	if s.SeriesPerSend > 0 {
 		l = limits{samples: math.MaxInt, series: s.SeriesPerSend}
 	}
+	l.asV1 = p == wire.V1 && !rejects
 	if rejects {
 		l.series = min(l.series, maxSearched)
 	}
@@ -40,13 +45,22 @@ func (s *Settings) limits(rejects bool) limits {
 // allow reports whether a message may hold so much.
 func (l limits) allow(z size) bool { return z.samples <= l.samples && z.series <= l.series }
 
+// ownPost reports whether fragments of a stream that hold so much have a request of their own.
+func (l limits) ownPost(z size) bool {
+	return z.samples >= enoughForPost || 2*z.samples >= l.merging(z.scrapes).Samples
+}
+
 // merging returns the limits of messages that hold a number of scrapes of a target.
 func (l limits) merging(scrapes int) wire.Limits {
 	most := l.samples
 	if l.series < most/scrapes {
 		most = l.series * scrapes
 	}
-	return wire.Limits{Samples: most, Bytes: maxMergedBytes}
+	merged := wire.Limits{Samples: most, Bytes: maxMergedBytes}
+	if l.asV1 {
+		merged.BytesV1 = maxMergedV1
+	}
+	return merged
 }
 
 // size is what a message holds.

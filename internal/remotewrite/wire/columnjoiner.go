@@ -7,7 +7,8 @@ import (
 )
 
 // columnJoiner makes messages of the columns of several streams, which have no series in common: row after row of each
-// layout, with a sample of each of its columns. Only symbols and values are unpacked, and no series is looked up.
+// layout, with a sample of each of its columns. Only symbols and values are unpacked, and no series is looked up. It
+// makes them as remote write 2.0, or as the body of a 1.0 request (Limits.BytesV1).
 //
 // Cost: the symbols of two layouts, 8 bytes per sample of a stream, and the result as it is sent.
 type columnJoiner struct {
@@ -15,14 +16,20 @@ type columnJoiner struct {
 	streams  []joinedStream
 	columns  []joinedColumn // by message of the group
 
+	group   []Message
 	most    Limits
 	pool    *Pool
 	out     []Message
-	message Message // the present one; it has no fragment yet
+	part    joinedPart // the rows that are to be written
+	at      rowPosition
+	began   rowPosition // of the present message
+	message Message     // the present one; it has no fragment yet
 	symbols columnSymbols
 	rows    rowReader
 	values  []float64 // of the present stream
 	write   columnWriter
+	v1      *columnWriterV1 // nil: no message was made as 1.0
+	as      Protocol
 	block   []byte // scratch of pack
 	need    int    // about the largest size of values and a message in the last group
 }
@@ -85,14 +92,21 @@ func (j *columnJoiner) isColumn(g *Message, layout *Layout, message int) (ok boo
 	return ok
 }
 
-// join makes messages of the streams of a group that have only columns.
-func (j *columnJoiner) join(group []Message, most Limits, p *Pool) ([]Message, error) {
-	j.most, j.pool, j.out, j.need = most, p, nil, 0
+// join makes messages of the streams that have only columns, of the group that take has looked at.
+func (j *columnJoiner) join(group []Message, part joinedPart, most Limits, p *Pool) ([]Message, error) {
+	j.group, j.part, j.most, j.pool, j.out, j.need, j.as = group, part, most, p, nil, 0, V2
+	if most.BytesV1 > 0 {
+		j.as, j.most.Bytes = V1, most.BytesV1
+		if j.v1 == nil {
+			j.v1 = &columnWriterV1{}
+		}
+	}
 	defer j.forget()
+	j.at = part.from
 	j.begin()
 	for i := range j.streams {
-		if s := &j.streams[i]; !s.other {
-			if err := j.add(group, s); err != nil {
+		if s := &j.streams[i]; !s.other && part.has(i) {
+			if err := j.add(s, i); err != nil {
 				p.ReleaseMerged(j.out)
 				return nil, err
 			}
@@ -106,16 +120,31 @@ func (j *columnJoiner) join(group []Message, most Limits, p *Pool) ([]Message, e
 func (j *columnJoiner) forget() {
 	clear(j.streams)
 	clear(j.columns)
-	clear(j.write.columns)
-	j.rows.data, j.symbols.whole, j.pool, j.out = nil, snappyBlock{}, nil, nil
+	clear(j.samples().columns)
+	j.rows.data, j.symbols.whole, j.group, j.pool, j.out = nil, snappyBlock{}, nil, nil, nil
 	j.symbols.group.forget()
+	if j.v1 != nil {
+		clear(j.v1.texts.of)
+	}
+}
+
+// samples returns the writer of samples of the present protocol.
+func (j *columnJoiner) samples() *columnSamples {
+	if j.as == V1 {
+		return &j.v1.columnSamples
+	}
+	return &j.write.columnSamples
 }
 
 // begin begins a message.
 func (j *columnJoiner) begin() {
-	j.message = Message{}
+	j.message, j.began = Message{}, j.at
 	j.symbols.beginMessage()
-	j.write.beginBlock()
+	if j.as == V1 {
+		j.v1.beginBlock()
+	} else {
+		j.write.beginBlock()
+	}
 	j.rows.forgetPositions()
 }
 
@@ -123,7 +152,7 @@ func (j *columnJoiner) begin() {
 const mostOfSample = 32
 
 // add writes the rows of a stream.
-func (j *columnJoiner) add(group []Message, s *joinedStream) error {
+func (j *columnJoiner) add(s *joinedStream, stream int) error {
 	p, err := s.layout.parse()
 	if err != nil {
 		return err
@@ -132,11 +161,18 @@ func (j *columnJoiner) add(group []Message, s *joinedStream) error {
 		return err
 	}
 	rows := j.rows.rows
-	if err := j.readColumns(group, s, rows); err != nil {
+	from, to := j.part.rows(stream, rows)
+	if from == to {
+		return nil
+	}
+	if err := j.readColumns(s, rows); err != nil {
 		return err
 	}
-	samples := rows * s.columns
-	size := p.symbols.plain + p.series.plain + mostOfSample*samples
+	samples, size, left := (to-from)*s.columns, 0, MaxPlainBytes
+	if j.as != V1 { // the size of 1.0 is not known yet
+		size = p.symbols.plain + p.series.plain + mostOfSample*samples
+		left = 4*p.series.plain + 2*mostOfSample*samples
+	}
 	fits := j.most.allow(samples, size)
 	if fits && !j.most.allow(j.message.Samples+samples, j.size()+size) {
 		j.finish()
@@ -144,34 +180,43 @@ func (j *columnJoiner) add(group []Message, s *joinedStream) error {
 	if err := j.symbols.read(p.symbols, j.rows.symbols); err != nil {
 		return err
 	}
-	asPacked := fits && j.message.Samples == 0
-	if asPacked {
+	asPacked := fits && j.message.Samples == 0 && to-from == rows && j.as != V1
+	if asPacked || j.as == V1 && j.message.Samples == 0 {
 		j.symbols.beginPacked(p.symbols)
 	} else {
 		j.symbols.begin()
 	}
-	noted, left := false, 4*p.series.plain+2*mostOfSample*samples
-	for row := range rows {
-		if !asPacked && j.message.Samples > 0 && !j.most.allow(j.message.Samples+s.columns, j.size()) {
+	noted, text, mayBreak := false, j.samples(), !fits || j.as == V1
+	for row := range to {
+		if err := j.rows.next(); err != nil {
+			return err
+		}
+		if row < from {
+			continue
+		}
+		if mayBreak && j.message.Samples > 0 && !j.most.allow(j.message.Samples+s.columns, j.size()) {
+			j.at = rowPosition{stream, row}
 			j.finish()
 			j.symbols.begin()
 			noted = false
 		}
-		if err := j.rows.next(); err != nil {
+		at := text.at
+		if j.as != V1 {
+			j.write.add(row, &j.rows, &j.symbols)
+		} else if err := j.v1.add(row, &j.rows, &j.symbols); err != nil {
 			return err
 		}
-		at := j.write.at
-		j.write.add(row, &j.rows, &j.symbols)
-		if left -= j.write.at - at; left < 0 || j.write.at > maxFragment {
+		if left -= text.at - at; left < 0 || j.as != V1 && text.at > maxFragment {
 			return errDamaged
 		}
 		if !noted {
-			j.note(group, s)
+			j.note(s)
 			noted = true
 		}
 		j.message.Samples += s.columns
 	}
-	if !j.rows.complete() {
+	j.at = rowPosition{stream, to}
+	if to == rows && !j.rows.complete() {
 		return errDamaged
 	}
 	return nil
@@ -183,46 +228,63 @@ func (l Limits) allow(samples, bytes int) bool {
 }
 
 // readColumns reads the values of a stream.
-func (j *columnJoiner) readColumns(group []Message, s *joinedStream, rows int) error {
+func (j *columnJoiner) readColumns(s *joinedStream, rows int) error {
 	samples := rows * s.columns
 	if samples > maxFragment { // as long as its fields would be
 		return errDamaged
 	}
 	j.values = slices.Grow(j.values[:0], samples)[:samples]
 	j.need = max(j.need, 8*samples)
-	j.write.beginColumns()
-	values := j.values
+	write, values := j.samples(), j.values
+	write.beginColumns()
+	if j.as == V1 {
+		j.v1.beginRows()
+	} else {
+		j.write.beginRows()
+	}
 	for i, left := s.first, s.columns; left > 0; left-- {
 		c := &j.columns[i]
-		if group[i].Samples != rows {
+		if j.group[i].Samples != rows {
 			return errDamaged
 		}
 		if err := c.read(values[:rows]); err != nil {
 			return err
 		}
-		j.write.addColumn(c.time, values[:rows])
+		write.addColumn(c.time, values[:rows])
 		values, i = values[rows:], c.next
 	}
 	return nil
 }
 
 // note is called for each stream that the present message has samples of.
-func (j *columnJoiner) note(group []Message, s *joinedStream) {
+func (j *columnJoiner) note(s *joinedStream) {
 	for i, left := s.first, s.columns; left > 0; left-- {
-		j.message.note(&group[i], j.message.Samples == 0 && i == s.first)
+		j.message.note(&j.group[i], j.message.Samples == 0 && i == s.first)
 		i = j.columns[i].next
 	}
 }
 
 // size returns the size of the plain text of the present message.
-func (j *columnJoiner) size() int { return j.symbols.size() + j.write.at }
+func (j *columnJoiner) size() int {
+	if j.as == V1 {
+		return j.v1.at
+	}
+	return j.symbols.size() + j.write.at
+}
 
 // finish packs the present message, if it has samples, and begins the next one.
 func (j *columnJoiner) finish() {
 	if j.message.Samples == 0 {
 		return
 	}
-	j.message.Fragments = [][]byte{j.pack()}
+	if j.as == V1 {
+		block := j.v1.finish()
+		body := append(j.pool.emptyBody(len(block)), block...)
+		j.message.joined = &joinedMessage{j.group, joinedPart{j.began, j.at}, body}
+		j.need = max(j.need, len(body))
+	} else {
+		j.message.Fragments = [][]byte{j.pack()}
+	}
 	j.out = append(j.out, j.message)
 	j.begin()
 }
@@ -250,6 +312,10 @@ func (j *columnJoiner) pack() []byte {
 // kept returns how much memory the joiner keeps.
 func (j *columnJoiner) kept() int {
 	const ofColumn, ofStream = 56, 48
-	return 8*cap(j.values) + j.rows.kept() + j.symbols.kept() + len(j.write.out) +
+	n := 8*cap(j.values) + j.rows.kept() + j.symbols.kept() + len(j.write.out) +
 		cap(j.write.longTexts.written) + cap(j.block) + ofColumn*cap(j.columns) + ofStream*cap(j.streams)
+	if j.v1 != nil {
+		n += j.v1.kept()
+	}
+	return n
 }

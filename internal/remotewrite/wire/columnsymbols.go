@@ -11,22 +11,28 @@ type columnSymbols struct {
 	text   []byte   // the symbols of the present layout, as fields
 	texts  []uint32 // where each of them begins and ends in text: 2 entries by reference
 
-	whole  snappyBlock // the symbols of the layout with which the message begins, if they are sent as they are
-	first  []byte      // these symbols, as fields
-	firsts []uint32    // where each of them is in first, as in texts
-	group  textNumbers // of the message; without the symbols of whole as long as no other layout has come
-	fresh  []byte      // the symbols after whole, as fields
+	whole   snappyBlock // the symbols of the layout with which the message begins, if they are sent as they are
+	first   []byte      // these symbols, as fields
+	firsts  []uint32    // where each of them is in first, as in texts
+	isFirst bool        // they are still in text
+	group   textNumbers // of the message; without the symbols of whole as long as no other layout has come
+	fresh   []byte      // the symbols after whole, as fields
 }
 
 // beginMessage begins a message.
 func (s *columnSymbols) beginMessage() {
-	s.whole, s.fresh = snappyBlock{}, s.fresh[:0]
+	s.whole, s.isFirst, s.fresh = snappyBlock{}, false, s.fresh[:0]
 	s.group.begin()
 	s.known, s.before = s.known[:0], s.before[:0]
 }
 
 // read reads the symbols of the next layout, which has n of them.
 func (s *columnSymbols) read(packed snappyBlock, n uint64) (err error) {
+	if s.isFirst {
+		s.isFirst = false
+		s.first, s.text = s.text, s.first
+		s.firsts, s.texts = s.texts, s.firsts
+	}
 	if cap(s.text) < packed.plain {
 		s.text = make([]byte, 0, packed.plain+packed.plain/4)
 	}
@@ -55,8 +61,7 @@ func (s *columnSymbols) beginPacked(whole snappyBlock) {
 	for i := range s.known {
 		s.known[i] = uint32(i)
 	}
-	s.first, s.text = s.text, s.first
-	s.firsts, s.texts = s.texts, s.firsts
+	s.isFirst = true
 }
 
 // begin gives the symbols of the layout that was read numbers when they are needed.
@@ -97,7 +102,7 @@ func (s *columnSymbols) newNumber(ref uint32) (n uint32) {
 	if ref == 0 {
 		return 0
 	}
-	text := s.text[s.texts[2*ref]:s.texts[2*ref+1]]
+	text := s.textOf(ref)
 	if int(ref) < len(s.before) {
 		if n = s.before[ref]; n != 0 && bytes.Equal(s.group.texts[n], text) {
 			s.known[ref] = n
@@ -111,6 +116,23 @@ func (s *columnSymbols) newNumber(ref uint32) (n uint32) {
 	}
 	s.known[ref] = n
 	return n
+}
+
+// textOf returns a symbol of the present layout.
+func (s *columnSymbols) textOf(ref uint32) []byte { return s.text[s.texts[2*ref]:s.texts[2*ref+1]] }
+
+// keptText is textOf for a symbol with a number, as a text that stays as it is until the message ends.
+func (s *columnSymbols) keptText(ref, number uint32) []byte {
+	if s.isFirst {
+		return s.textOf(ref)
+	}
+	return s.group.texts[number]
+}
+
+// fieldSize returns the size of a symbol of the present layout with its length in front.
+func (s *columnSymbols) fieldSize(ref uint32) int {
+	n := int(s.texts[2*ref+1] - s.texts[2*ref])
+	return shortSize(n) + n
 }
 
 // size returns the size of the symbols of the message.

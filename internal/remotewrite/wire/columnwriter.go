@@ -3,7 +3,6 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
-	"math"
 	"math/bits"
 	"slices"
 )
@@ -16,37 +15,25 @@ import (
 //	this series    … 1a 03 … 12 10 09 00 00 00 00 00 00 14 40 10 80 e4 8f dc bc 31  12 10 09 …
 //	                 copy; literal 03; copy          literal  copy of the time and of the next head
 type columnWriter struct {
-	snappyWriter
-	columns []writtenColumn
-	timed   int      // bytes of the samples of a series, without the values
-	values  []uint64 // bits of the values of the present series
+	columnSamples
 
-	before        columnSeries // the series that was written last:
+	series        columnSeries // the series that was written last:
 	refs          []byte       // the references of its labels,
 	metadata      []byte       // its metadata,
 	shortMetadata uint64       // and that as a word (shortWord)
 	isNew         bool         // the next row has other labels and metadata, whatever the reader says
 
-	valued    columnRow          // the last one without a value of 0
-	byValues  [1 << 8]columnRow  // by a hash of their values; a newer one replaces an older one
-	byHead    [1 << 6]columnHead // by a hash; likewise
+	byHead    [1 << 6]columnHead // by a hash; a newer one replaces an older one
 	longTexts writtenTexts       // labels of series in which they differ from the one before
 
 	short            shortOwn // what is new in refs, if that is short
 	own, newMetadata []byte   // scratch of add
 }
 
-// writtenColumn is a column of the present run.
-type writtenColumn struct {
-	values []float64
-	time   shortBytes // the field time of a Sample
-}
-
 // columnSeries is a series that is written already, with positions in the plain text.
 type columnSeries struct {
 	columnHead
 	labels int // position of the references
-	columnRow
 }
 
 // shortOwn is a part of columnWriter.refs as a word. Size 0: none.
@@ -62,68 +49,23 @@ type columnHead struct {
 	refsSize uint32
 }
 
-// columnRow is the samples of a series that is written already.
-type columnRow struct {
-	row           uint32 // of the layout, + 1; 0: there is none with these columns
-	samples       uint32 // their position
-	end           uint32 // of the TimeSeries
-	shortMetadata uint64 // the metadata, if it is shorter than that
-}
-
 // beginBlock begins a message.
 func (w *columnWriter) beginBlock() {
-	w.snappyWriter.begin()
-	w.before, w.refs, w.metadata, w.isNew = columnSeries{}, w.refs[:0], w.metadata[:0], true
+	w.beginSamples()
+	w.series, w.refs, w.metadata, w.isNew = columnSeries{}, w.refs[:0], w.metadata[:0], true
 	clear(w.byHead[:])
 	w.longTexts.begin()
-	w.forgetSamples()
 }
 
-// forgetSamples: the next series has other columns than those before.
-func (w *columnWriter) forgetSamples() {
-	w.before.row, w.valued = 0, columnRow{}
-	clear(w.byValues[:])
-}
-
-// beginColumns: the next series are the rows of another layout.
-func (w *columnWriter) beginColumns() {
-	w.columns, w.values, w.timed, w.isNew = w.columns[:0], w.values[:0], 0, true
-	w.forgetSamples()
-}
-
-// addColumn adds a column of the next series. Its time is one that timeField takes.
-func (w *columnWriter) addColumn(tsMillis int64, values []float64) {
-	f, _ := timeField(tsMillis)
-	w.timed += 2 + f.n
-	w.columns, w.values = append(w.columns, writtenColumn{values, f}), append(w.values, 0)
-}
+// beginRows: the next series are the rows of another layout.
+func (w *columnWriter) beginRows() { w.isNew = true }
 
 // longText is the number of bytes from which on labels are searched for what was written before.
 const longText = 12
 
-// timeField returns the field time of a Sample. Not ok: it is longer than the time of a scrape ever is.
-func timeField(tsMillis int64) (f shortBytes, ok bool) {
-	n := uvarintSize(uint64(tsMillis))
-	if tsMillis == 0 || n >= maxShort {
-		return shortBytes{}, tsMillis == 0
-	}
-	var b [maxShort]byte
-	binary.PutUvarint(b[1:], uint64(tsMillis))
-	b[0] = tagSampleTime
-	return shortBytes{binary.LittleEndian.Uint64(b[:]), 1 + n}, true
-}
-
-// The begin of the field samples, with and without a value, except that the length is that without a time.
-const (
-	sampleHead     = tagSample | 9<<8 | tagSampleValue<<16
-	sampleHeadZero = tagSample
-	valuedSize     = 9 // of a value with its tag
-)
-
 // add writes the series of the row of the layout that the reader has read last. References get the numbers of the
 // message.
 func (w *columnWriter) add(row int, r *rowReader, to *columnSymbols) {
-	b := &w.before
 	d := w.setRefs(r, to)
 	changed := w.isNew || r.described
 	if changed {
@@ -134,56 +76,22 @@ func (w *columnWriter) add(row int, r *rowReader, to *columnSymbols) {
 		w.shortMetadata = shortWord(w.metadata)
 	}
 	w.isNew = false
-	refs, metadata := w.refs, w.metadata
-	valued, hash, asBefore := 0, uint64(0), b.row > 0
-	for i := range w.columns {
-		values := w.columns[i].values
-		v := math.Float64bits(values[row])
-		if v != 0 {
-			valued++
-		}
-		asBefore = asBefore && v == math.Float64bits(values[b.row-1])
-		hash = (hash ^ v) * 0x9e3779b97f4a7c15
-		w.values[i] = v
-	}
-	samples := w.timed + valued*valuedSize
-	labels := w.head(len(refs), samples+len(metadata))
+	s, metadata := w.read(row), w.metadata
+	labels := w.head(len(w.refs), s.size+len(metadata))
 	w.writeLabels(d, r)
-	at := uint32(w.at)
-
-	from := &b.columnRow // where the samples are, or similar ones
-	equal := &w.byValues[hash>>56]
-	switch {
-	case asBefore:
-		w.repeat(int(b.samples), samples)
-	case w.hasValues(equal):
-		from = equal
-		w.repeat(int(from.samples), samples)
-	default:
-		if valued == len(w.columns) && w.valued.row > 0 {
-			from = &w.valued
-		}
-		if from.row > 0 {
-			w.samples(from)
-		} else {
-			w.firstSamples()
-		}
-	}
+	w.series.labels = labels
+	at := w.at
+	w.writeSamples(s)
 	switch n := len(metadata); {
 	case n == 0:
-	case w.shortMetadata != 0 && w.shortMetadata == from.shortMetadata:
-		w.repeat(int(from.end)-n, n)
+	case w.shortMetadata != 0 && w.shortMetadata == s.from.shortMetadata:
+		w.repeat(int(s.from.end)-n, n)
 	case n >= minCopy && !changed:
-		w.repeat(int(b.end)-n, n)
+		w.repeat(int(w.before.end)-n, n)
 	default:
 		w.literal(metadata)
 	}
-	here := columnRow{uint32(row) + 1, at, uint32(w.at), w.shortMetadata}
-	*equal = here
-	if valued == len(w.columns) {
-		w.valued = here
-	}
-	b.labels, b.columnRow = labels, here
+	w.remember(s, at, w.shortMetadata)
 }
 
 // shortWord returns a text that is shorter than a word as a word, and 0 for any other.
@@ -209,26 +117,13 @@ func (w *columnWriter) shortText(s []byte) {
 	w.literal(s)
 }
 
-// hasValues reports whether a series has the values of the present one.
-func (w *columnWriter) hasValues(s *columnRow) bool {
-	if s.row == 0 {
-		return false
-	}
-	for i := range w.columns {
-		if math.Float64bits(w.columns[i].values[s.row-1]) != w.values[i] {
-			return false
-		}
-	}
-	return true
-}
-
 // head writes what comes before the references of a series. rest is the size of what follows them. It returns their
 // position.
 func (w *columnWriter) head(refs, rest int) (labels int) {
 	headSize := 1 + shortSize(refs)
 	h := columnHead{uint32(w.at), uint32(headSize + refs + rest), uint32(refs)}
 	n := 1 + shortSize(int(h.size)) + headSize
-	b := &w.before.columnHead
+	b := &w.series.columnHead
 	known := &w.byHead[(h.size*7+h.refsSize)%uint32(len(w.byHead))]
 	switch {
 	case b.size == h.size && b.refsSize == h.refsSize:
@@ -320,7 +215,7 @@ func (w *columnWriter) setShort(from int, own uint64, n int) refsDiff {
 
 // writeLabels writes the references of a series.
 func (w *columnWriter) writeLabels(d refsDiff, r *rowReader) {
-	b := &w.before
+	b := &w.series
 	if d.begin < minCopy && !w.repeatsUpTo(b.labels) {
 		d.begin = 0
 	}
@@ -345,63 +240,4 @@ func (w *columnWriter) writeLabels(d refsDiff, r *rowReader) {
 		w.longTexts.write(&w.snappyWriter, own)
 	}
 	w.repeat(b.labels+d.before-d.end, d.end)
-}
-
-// firstSamples writes the samples of a series for which there is none to compare with.
-func (w *columnWriter) firstSamples() {
-	for i, v := range w.values {
-		time := w.columns[i].time
-		w.sampleHead(v, time.n)
-		if v != 0 {
-			w.word(v, 8)
-		}
-		if time.n > 0 {
-			w.word(time.word, time.n)
-		}
-	}
-}
-
-func (w *columnWriter) sampleHead(value uint64, timeSize int) {
-	if value != 0 {
-		w.word(sampleHead+uint64(timeSize)<<8, 3)
-	} else {
-		w.word(sampleHeadZero+uint64(timeSize)<<8, 2)
-	}
-}
-
-// samples writes the samples of a series, which are compared with those of another one.
-func (w *columnWriter) samples(from *columnRow) {
-	above := int(from.samples) // position of the sample to compare with
-	var last uint64            // value of the sample before
-	for i, v := range w.values {
-		c := &w.columns[i]
-		other := math.Float64bits(c.values[from.row-1])
-		headSize, size, tail := 2, 2+c.time.n, c.time.n
-		if other != 0 {
-			headSize, size = 3, size+valuedSize
-		}
-		switch {
-		case v == other:
-			w.repeat(above, size)
-			above += size
-			last = v
-			continue
-		case v == 0 || other == 0:
-			w.sampleHead(v, c.time.n)
-			if v != 0 {
-				w.word(v, 8)
-			}
-		case v == last:
-			w.repeat(above, headSize)
-			w.repeat(w.at-headSize-w.columns[i-1].time.n-8, 8)
-		default:
-			low, high := commonBytes(v, other), bits.LeadingZeros64(v^other)/8
-			w.repeat(above, headSize+low)
-			w.word(v>>(8*low), 8-low-high)
-			tail += high
-		}
-		above += size
-		w.repeat(above-tail, tail)
-		last = v
-	}
 }

@@ -12,8 +12,9 @@
 //     (AppendColumn, column.go), about two bytes per sample.
 //  3. Pool.Merge (pool.go) makes messages of several requests, so that each series has all its samples in one place.
 //     Columns of different streams have no series in common. So their rows are written one after the other, as copies
-//     of the row before (columnjoiner.go, columnsymbols.go, columnwriter.go). Streams with anything else are unpacked,
-//     and their series looked up (merge.go, merge_columns.go, merge_rows.go, merge_write.go).
+//     of the row before (columnjoiner.go, columnsymbols.go, columnwriter.go, columnsamples.go), or as 1.0 at once
+//     (columnwriterv1.go, joinedmessage.go). Streams with anything else are unpacked, and their series looked up
+//     (merge.go, merge_columns.go, merge_rows.go, merge_write.go).
 //     A request without a layout that is sent alone is a Message as it is: its fragments.
 //  4. Pool.Body makes the body of a POST of a Message. In 2.0 the compressed blocks are put end to end (message.go). In
 //     1.0 each series has its labels in full (v1.go): they are compressed while they are written, with copies of what

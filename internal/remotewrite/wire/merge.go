@@ -6,6 +6,7 @@ import "bytes"
 type Limits struct {
 	Samples int // of a message, unless it has only one series
 	Bytes   int // about: of the plain text of a message. It may be larger by one series.
+	BytesV1 int // likewise, of a message of columns that is made as 1.0; 0: messages are made as 2.0
 }
 
 // merger makes messages in which each series has all its samples, so that a receiver reads the labels of a series once.

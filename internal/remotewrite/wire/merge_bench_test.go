@@ -2,7 +2,11 @@
 
 package wire
 
-import "testing"
+import (
+	"fmt"
+	"math"
+	"testing"
+)
 
 // BenchmarkMerge merges groups of scrapes and makes the bodies of the result. "unmerged" makes a body of each scrape.
 // The metrics without a name are those of Merge alone.
@@ -132,6 +136,47 @@ func BenchmarkMergeColumns(b *testing.B) {
 					}
 					b.ReportMetric(float64(bytes)/float64(samples), p.String()+"-B/sample")
 				}
+			})
+		}
+	}
+}
+
+// BenchmarkMergeAsV1 merges columns and makes 1.0 bodies: "general" of the 2.0 messages, "rows" at once.
+func BenchmarkMergeAsV1(b *testing.B) {
+	for _, shape := range [][3]int{{1, 1, 2000}, {5, 1, 2000}, {1, 3, 2000}, {50, 1, 200}} {
+		columns, _ := columnsOf(b, shape[0], shape[1], shape[2])
+		var group []Message
+		samples := 0
+		for _, of := range columns {
+			group = append(group, of...)
+		}
+		for _, m := range group {
+			samples += m.Samples
+		}
+		for name, most := range map[string]Limits{"general": {}, "rows": {BytesV1: math.MaxInt}} {
+			b.Run(fmt.Sprint(shape, " ", name), func(b *testing.B) {
+				var pool Pool
+				size := 0
+				b.ReportAllocs()
+				report := cpuPerSample(b, samples)
+				for b.Loop() {
+					merged, err := pool.Merge(group, most)
+					if err != nil {
+						b.Fatal(err)
+					}
+					size = 0
+					for _, m := range merged {
+						body, _, err := pool.Body(m, V1, true)
+						if err != nil {
+							b.Fatal(err)
+						}
+						size += len(body)
+						pool.Release(body)
+					}
+					pool.ReleaseMerged(merged)
+				}
+				report()
+				b.ReportMetric(float64(size)/float64(samples), "B/sample")
 			})
 		}
 	}

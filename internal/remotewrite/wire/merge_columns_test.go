@@ -96,6 +96,7 @@ func checkMergeOfColumns(t testing.TB, name string, p *Pool, columns, plain []Me
 		}
 	}
 	checkMergeOf(t, name, p, columns, plain, most)
+	checkMergeV1(t, name, p, columns, most)
 	checkMergeOf(t, name+", without streams", p, unbound, plain, most)
 	checkMergeOf(t, name+", of a version of before", p, before, plain, most)
 }

@@ -13,6 +13,8 @@ type Message struct {
 	Samples        int
 	Oldest, Newest int64
 	MayHaveArrived bool // an earlier process may have sent it, and ended before the answer came
+
+	joined *joinedMessage // in place of fragments, if Merge has made the message as 1.0; nil otherwise
 }
 
 // note is called for each message that m has samples of.
@@ -64,6 +66,13 @@ type Content struct {
 func Parse(m Message) (c Content, err error) {
 	if m.Layout != nil {
 		return Content{}, errColumn
+	}
+	if m.joined != nil {
+		made, err := m.joined.make(Limits{}, nil)
+		if err != nil {
+			return Content{}, err
+		}
+		m.Fragments = made.Fragments
 	}
 	c.mayHaveArrived = m.MayHaveArrived
 	fragments, err := new(unpacker).unpack(m.Fragments)

@@ -1,6 +1,9 @@
 package wire
 
-import "sync"
+import (
+	"encoding/binary"
+	"sync"
+)
 
 // requestEncoder makes requests of messages. It keeps its memory for the next one: for requests of 2,000 samples
 // about 32 KiB in 2.0 and 280 KiB in 1.0.
@@ -87,11 +90,27 @@ func (p *Pool) put(e *requestEncoder, request int) {
 // Body returns the body of a POST. Release takes it back. lost is the number of samples that the protocol cannot
 // carry.
 func (p *Pool) Body(m Message, to Protocol, histograms bool) (body []byte, lost int, err error) {
+	if m.joined != nil {
+		if to == V1 {
+			body, err = m.joined.takeBody(p)
+			return body, 0, err
+		}
+		if m, err = m.joined.make(Limits{}, p); err != nil {
+			return nil, 0, err
+		}
+		defer p.ReleaseMerged([]Message{m})
+	}
 	e := p.get()
 	block, lost, err := e.encode(m, to, histograms)
 	body = append(p.emptyBody(len(block)), block...)
 	p.put(e, len(block))
 	return body, lost, err
+}
+
+// PlainSize returns the size of the plain text of a body.
+func PlainSize(body []byte) int {
+	size, _ := binary.Uvarint(body)
+	return int(size)
 }
 
 // emptyBody returns an empty slice with room for n bytes.
@@ -113,7 +132,8 @@ func (p *Pool) Release(body []byte) {
 // labels, has all its samples in one TimeSeries of one message. The samples of a series must be in ascending order of
 // time. Messages may have a Layout; those of the result do not. The first messages of the result have the streams that
 // are only columns of one layout each, the others all the rest. A change between floats and native histograms within a
-// series begins another message. The result is to be sent in its order. MayHaveArrived of a message: it has samples of
+// series begins another message. Messages of columns are made as 1.0 if the limits say so; they need the group as it is
+// until they are delivered. The result is to be sent in its order. MayHaveArrived of a message: it has samples of
 // a message that may have arrived. Oldest and Newest are those of the messages that its samples come from.
 //
 // An error means that a message is damaged, or does not have as many samples as it says. ReleaseMerged takes the
@@ -121,7 +141,7 @@ func (p *Pool) Release(body []byte) {
 func (p *Pool) Merge(group []Message, most Limits) ([]Message, error) {
 	j := p.takeJoiner()
 	others := j.take(group)
-	out, err := j.join(group, most, p)
+	out, err := j.join(group, allRows(), most, p)
 	p.putJoiner(j)
 	if err != nil || len(others) == 0 {
 		return out, err
@@ -195,6 +215,10 @@ func (p *Pool) ReleaseMerged(merged []Message) {
 	for _, m := range merged {
 		for _, f := range m.Fragments {
 			p.Release(f)
+		}
+		if m.joined != nil {
+			p.Release(m.joined.body)
+			m.joined.body = nil
 		}
 	}
 }

@@ -24,6 +24,7 @@ type rowReader struct {
 	own       int  // labels from begin on that the row before does not have
 	begin     int
 	from, to  uint32 // ends before and of the labels of the row before that it does not have
+	still     int    // of its own labels after the first one: the row before has them at the same places
 	long      int    // number of its own labels in longs + 1; 0: it has none
 }
 
@@ -79,7 +80,7 @@ func (r *rowReader) next() error {
 	if replaced < 0 {
 		return errDamaged
 	}
-	r.begin, r.own, r.described, r.long = s.begin, s.own, s.described, 0
+	r.begin, r.own, r.described, r.still, r.long = s.begin, s.own, s.described, 0, 0
 	r.from = 0
 	if s.begin > 0 {
 		r.from = r.labels[s.begin-1].end
@@ -100,15 +101,24 @@ func (r *rowReader) next() error {
 		names := r.names[s.names : s.names+s.own]
 		for i := range own {
 			var value uint64
-			if len(d) > 1 && d[0] >= 0x80 && d[1] < 0x80 { // most values
+			switch {
+			case len(d) > 0 && d[0] < 0x80:
+				value, d = uint64(d[0]), d[1:]
+			case len(d) > 1 && d[1] < 0x80: // most values
 				value, d = uint64(d[0]&0x7f)|uint64(d[1])<<7, d[2:]
-			} else if value, d, ok = cutRef(d); !ok {
-				return errDamaged
+			default:
+				if value, d, ok = cutRef(d); !ok {
+					return errDamaged
+				}
 			}
 			if value >= r.symbols {
 				return errDamaged
 			}
-			own[i].name, own[i].value = names[i], uint32(value)
+			l := &own[i]
+			if i == r.still+1 && i < replaced && l.name == names[i] && l.value == uint32(value) {
+				r.still++
+			}
+			l.name, l.value = names[i], uint32(value)
 		}
 		if len(own) > longOwn {
 			r.remember(own)
@@ -146,7 +156,7 @@ func (r *rowReader) nextSimple(s *readShape) bool {
 		r.from = r.labels[s.begin-1].end
 	}
 	r.to, l.name, l.value = l.end, s.name, uint32(value)
-	r.begin, r.own, r.described, r.long = s.begin, 1, false, 0
+	r.begin, r.own, r.described, r.still, r.long = s.begin, 1, false, 0, 0
 	r.data = d[size:]
 	r.rows--
 	return true

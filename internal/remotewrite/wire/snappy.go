@@ -2,9 +2,9 @@ package wire
 
 import "encoding/binary"
 
-// snappyWriter writes the body of a 1.0 request as one snappy block (the format without frames); packed.go has those of
-// 2.0. It does not search for repetitions: the caller
-// knows them, and calls literal, word or repeat. So the plain text is never in memory.
+// snappyWriter writes a snappy block (the format without frames): a 1.0 request, or the rows of a 2.0 one. It does not
+// search for repetitions: the caller knows them, and calls literal, word or repeat. So the plain text is never in
+// memory.
 //
 // A block is the length of the plain text, followed by elements: literals, and copies of earlier text. Positions are
 // those of the plain text. Format: google/snappy, format_description.txt. For example, "abcdabcd" is

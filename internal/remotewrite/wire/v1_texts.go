@@ -1,5 +1,7 @@
 package wire
 
+import "slices"
+
 // textTable is the symbols of one request, and where in its plain 1.0 text they and their pairs were written last.
 // Owned by a v1Writer.
 //
@@ -42,6 +44,16 @@ func (t *textTable) forget() {
 
 func (t *textTable) add(s []byte) {
 	t.of = append(t.of, text{text: s, size: uint32(uvarintSize(uint64(len(s))) + len(s))})
+}
+
+// set adds the symbol with a number, unless the table has it.
+func (t *textTable) set(n uint32, s []byte) {
+	if more := int(n) + 1 - len(t.of); more > 0 {
+		t.of = slices.Grow(t.of, more)[:n+1]
+	}
+	if o := &t.of[n]; o.size == 0 {
+		o.text, o.size = s, uint32(shortSize(len(s))+len(s))
+	}
 }
 
 // complete reports whether the first symbol is the empty string, as it must be.
