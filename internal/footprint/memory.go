@@ -3,6 +3,7 @@ package footprint
 import (
 	"context"
 	"math"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
@@ -12,21 +13,26 @@ import (
 // Memory decides how far Go's heap grows between two garbage collections, and when free memory goes back to the
 // operating system. The zero value is ready. Safe for concurrent use.
 //
-// Go lets the heap grow by a percentage of its size (GOGC). That is right for a process that makes much garbage. An
-// agent of one node makes 20 KB a second: with 50 percent it would collect every two minutes, and hold 2.5 MiB of
-// garbage. So the heap may grow by what the process allocates in growTime.
+// Go lets the heap grow by a percentage of its size (GOGC). That is right for a process that makes much garbage. Where
+// an agent of one node makes 30 KB in a second, 50 percent would hold the garbage of one or two minutes. So the heap may
+// grow by what the process allocates in growTime. While the heap of live objects itself grows, as it does when a target
+// shows its first page, it may grow by roomWhileGrowing at most.
 type Memory struct {
-	mu    sync.Mutex // guards the following
-	fixed bool       // the user has chosen the percentage
-	set   int        // percentage in force
-	rate  float64    // bytes per second that the process allocates: the highest rate lately
+	mu      sync.Mutex // guards the following
+	fixed   bool       // the user has chosen the percentage
+	set     int        // percentage in force
+	last    heap       // at the last tick
+	rate    float64    // bytes per second that the process allocates: the highest rate lately
+	live    uint64     // bytes that the last collection left
+	growing bool       // it left much more than the one before
 }
 
 const (
-	mostGrowth  = 50 // percent, unless the user has chosen
-	leastGrowth = 5
-	growTime    = 20 * time.Second
-	leastRoom   = 512 << 10 // bytes by which the heap may always grow
+	mostGrowth       = 50 // percent, unless the user has chosen
+	leastGrowth      = 5
+	growTime         = 20 * time.Second
+	leastRoom        = 512 << 10 // bytes by which the heap may always grow
+	roomWhileGrowing = 32 << 20
 
 	memoryInterval = 5 * time.Second
 	// startTime is how long the start takes: discovery has listed the pods and most targets were scraped once.
@@ -60,48 +66,94 @@ func (m *Memory) grow(percent int) {
 // first scrape of every target leave garbage, and the Go runtime would keep that memory for a long time. It does so
 // again whenever there is more free memory than the process allocates in a minute.
 func (m *Memory) Run(ctx context.Context) error {
+	return m.run(ctx, collections(ctx))
+}
+
+func (m *Memory) run(ctx context.Context, collections <-chan struct{}) error {
 	tick := time.NewTicker(memoryInterval)
 	defer tick.Stop()
-	before, release := readHeap(), time.Now().Add(startTime)
+	release := time.Now().Add(startTime)
 	for started := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
-		}
-		h := readHeap()
-		isCalm := m.adapt(h, h.allocated-before.allocated)
-		before = h
-		if now := time.Now(); !now.Before(release) && (!started || isCalm) {
-			started, release = true, now.Add(releaseTime)
-			debug.FreeOSMemory()
+		case <-collections:
+			m.collected(readHeap())
+		case now := <-tick.C:
+			hasFree := m.tick(readHeap())
+			if !now.Before(release) && (!started || hasFree) {
+				started, release = true, now.Add(releaseTime)
+				debug.FreeOSMemory()
+			}
 		}
 	}
 }
 
-// adapt takes the heap and the bytes that were allocated in the last interval. It reports whether it is worthwhile to
-// return the free memory.
-func (m *Memory) adapt(h heap, allocated uint64) (isCalm bool) {
+// collections returns a channel that receives after each garbage collection, until ctx ends.
+func collections(ctx context.Context) <-chan struct{} {
+	collected := make(chan struct{}, 1)
+	type sentinel struct{ pointer *int } // with a pointer, it has memory of its own
+	var again func(*sentinel)
+	again = func(s *sentinel) {
+		select {
+		case collected <- struct{}{}:
+		default:
+		}
+		if ctx.Err() == nil {
+			runtime.SetFinalizer(s, again)
+		}
+	}
+	runtime.SetFinalizer(&sentinel{}, again)
+	return collected
+}
+
+// collected takes the heap after a garbage collection.
+func (m *Memory) collected(h heap) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.rate = max(float64(allocated)/memoryInterval.Seconds(), m.rate*3/4)
-	if want := h.growth(m.rate); !m.fixed && (want == mostGrowth || math.Abs(float64(want-m.set)) > float64(m.set)/4) {
+	m.growing = h.live > m.live+m.live/8
+	m.live = h.live
+	m.rate = max(m.rate, m.rateOf(h)) // the interval is not over, so this is too low
+	m.follow(h)
+}
+
+// tick takes the heap after each memoryInterval. It reports whether it is worthwhile to return the free memory.
+func (m *Memory) tick(h heap) (hasFree bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rate = max(m.rate*3/4, m.rateOf(h))
+	m.last = h
+	m.follow(h)
+	return float64(h.free) > leastRoom+m.rate*releaseTime.Seconds()
+}
+
+// rateOf returns how many bytes the process has allocated since the last tick, as if the whole interval had passed.
+func (m *Memory) rateOf(h heap) float64 {
+	return float64(h.allocated-m.last.allocated) / memoryInterval.Seconds()
+}
+
+// follow sets the percentage, unless the user has chosen it, or it would hardly change.
+func (m *Memory) follow(h heap) {
+	want := h.percent(max(leastRoom, m.rate*growTime.Seconds()))
+	if m.growing {
+		want = h.percent(roomWhileGrowing)
+	}
+	if !m.fixed && (want == mostGrowth || math.Abs(float64(want-m.set)) > float64(m.set)/4) {
 		m.grow(want)
 	}
-	return float64(h.free) > leastRoom+m.rate*releaseTime.Seconds()
 }
 
 // heap is the state of Go's heap, in bytes.
 type heap struct {
 	allocated uint64 // since the process began
-	base      uint64 // what a percentage is of: live objects, stacks, and global variables
 	free      uint64 // not in use, and not returned to the operating system
+	live      uint64 // left by the last collection
+	roots     uint64 // stacks and global variables
 }
 
-// growth returns the percentage by which the heap may grow if so many bytes are allocated in a second.
-func (h heap) growth(rate float64) (percent int) {
-	room := max(leastRoom, rate*growTime.Seconds())
-	return int(min(mostGrowth, max(leastGrowth, 100*room/float64(max(1, h.base)))))
+// percent returns the percentage by which the heap may grow so that it has the given room.
+func (h heap) percent(room float64) int {
+	return int(min(mostGrowth, max(leastGrowth, 100*room/float64(max(1, h.live+h.roots)))))
 }
 
 func readHeap() heap {
@@ -110,9 +162,6 @@ func readHeap() heap {
 		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
 	}
 	metrics.Read(s)
-	h := heap{allocated: s[0].Value.Uint64(), free: s[1].Value.Uint64()}
-	for _, part := range s[2:] {
-		h.base += part.Value.Uint64()
-	}
-	return h
+	read := func(i int) uint64 { return s[i].Value.Uint64() }
+	return heap{allocated: read(0), free: read(1), live: read(2), roots: read(3) + read(4)}
 }

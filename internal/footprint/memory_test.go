@@ -2,11 +2,14 @@ package footprint
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+const mib = 1 << 20
 
 // percentInForce returns Go's percentage.
 func percentInForce() int {
@@ -21,50 +24,89 @@ func restorePercent(t *testing.T) {
 	t.Cleanup(func() { debug.SetGCPercent(percent) })
 }
 
-func TestTheHeapGrowsByWhatIsAllocatedSoon(t *testing.T) {
-	const mib = 1 << 20
+func TestPercentGivesTheRoom(t *testing.T) {
 	for name, tc := range map[string]struct {
-		base uint64
-		rate float64
-		want int
+		live, roots uint64
+		room        float64
+		want        int
 	}{
-		"a node's agent":         {7 * mib, 20 << 10, 7},
-		"a little more":          {7 * mib, 50 << 10, 13},
-		"much":                   {7 * mib, mib, mostGrowth},
-		"a large heap at rest":   {100 * mib, 0, leastGrowth},
-		"a large heap at work":   {100 * mib, mib, 20},
-		"nothing collected yet":  {0, 0, mostGrowth},
-		"a small heap at rest":   {2 * mib, 0, 25},
-		"more than the heap has": {100 * mib, 100 * mib, mostGrowth},
+		"some":                  {6 * mib, 4 * mib, mib, 10},
+		"more than half":        {6 * mib, 4 * mib, 9 * mib, mostGrowth},
+		"little of a large one": {100 * mib, 0, mib, leastGrowth},
+		"nothing collected yet": {0, 0, leastRoom, mostGrowth},
 	} {
-		if got := (heap{base: tc.base}).growth(tc.rate); got != tc.want {
+		if got := (heap{live: tc.live, roots: tc.roots}).percent(tc.room); got != tc.want {
 			t.Errorf("%s: %d percent, want %d", name, got, tc.want)
 		}
 	}
 }
 
-func TestGrowthFollowsTheRate(t *testing.T) {
+// process is a process that allocates.
+type process struct {
+	m    Memory
+	heap heap
+}
+
+func newProcess(t *testing.T, live uint64) *process {
+	t.Helper()
 	restorePercent(t)
-	var m Memory
-	m.Use(0)
-	if percentInForce() != mostGrowth {
-		t.Errorf("%d percent at the start, want %d", percentInForce(), mostGrowth)
+	p := &process{heap: heap{live: live}}
+	p.m.Use(0)
+	p.m.collected(p.heap)
+	p.m.collected(p.heap) // the first one has grown from nothing
+	return p
+}
+
+// ticks lets intervals pass in which the process allocates.
+func (p *process) ticks(n int, bytes uint64) {
+	for range n {
+		p.heap.allocated += bytes
+		p.m.tick(p.heap)
 	}
-	h := heap{base: 10 << 20}
-	for range 100 {
-		m.adapt(h, 0)
+}
+
+func TestTheHeapGrowsByWhatIsAllocatedSoon(t *testing.T) {
+	p := newProcess(t, 10*mib)
+	p.ticks(1, 100*mib)
+	if got := percentInForce(); got != mostGrowth {
+		t.Errorf("%d percent while it starts, want %d", got, mostGrowth)
 	}
-	atRest := percentInForce()
-	if want := h.growth(0); atRest < want-1 || atRest > want+want/4+1 {
-		t.Errorf("%d percent at rest, want about %d", atRest, want)
+	p.ticks(1, 0)
+	if got := percentInForce(); got != mostGrowth {
+		t.Errorf("%d percent right after that, want still %d", got, mostGrowth)
 	}
-	m.adapt(h, 10<<20) // 2 MiB a second
-	if percentInForce() != mostGrowth {
-		t.Errorf("%d percent under load, want %d at once", percentInForce(), mostGrowth)
+	p.ticks(100, mib/2) // 2 MiB in growTime
+	if got := percentInForce(); got < 18 || got > 24 {
+		t.Errorf("%d percent, want about 20", got)
 	}
-	m.adapt(h, 0)
-	if percentInForce() != mostGrowth {
-		t.Errorf("%d percent right after a load, want still %d", percentInForce(), mostGrowth)
+	p.ticks(100, 0)
+	if got := percentInForce(); got < leastGrowth || got > leastGrowth+leastGrowth/4 {
+		t.Errorf("%d percent at rest, want about %d", got, leastGrowth)
+	}
+}
+
+func TestABurstNeedsNoTick(t *testing.T) {
+	p := newProcess(t, 10*mib)
+	p.ticks(100, 0)
+	p.heap.allocated += 20 * mib
+	p.m.collected(p.heap)
+	if got := percentInForce(); got != mostGrowth {
+		t.Errorf("%d percent after a collection in a burst, want %d", got, mostGrowth)
+	}
+}
+
+func TestALargeHeapThatGrowsHasLittleRoom(t *testing.T) {
+	p := newProcess(t, 100*mib)
+	p.ticks(1, 1000*mib)
+	p.heap.live = 160 * mib
+	p.m.collected(p.heap)
+	if got := percentInForce(); got != 20 {
+		t.Errorf("%d percent, want 20: %d bytes of room", got, roomWhileGrowing)
+	}
+	p.heap.live = 161 * mib
+	p.m.collected(p.heap)
+	if got := percentInForce(); got != mostGrowth {
+		t.Errorf("%d percent when the heap grows no more, want %d", got, mostGrowth)
 	}
 }
 
@@ -73,7 +115,8 @@ func TestThePercentageOfTheUserStays(t *testing.T) {
 	var m Memory
 	for _, gogc := range []int{75, 30, -1} {
 		m.Use(gogc)
-		m.adapt(heap{base: 10 << 20}, 0)
+		m.tick(heap{live: 10 * mib})
+		m.collected(heap{live: 200 * mib})
 		if percentInForce() != gogc {
 			t.Errorf("%d percent, want %d", percentInForce(), gogc)
 		}
@@ -85,39 +128,54 @@ func TestThePercentageOfTheUserStays(t *testing.T) {
 }
 
 func TestMemoryIsReleasedIfItIsNotNeededSoon(t *testing.T) {
-	restorePercent(t)
+	const oneMiBPerMinute = mib * uint64(memoryInterval) / uint64(time.Minute)
 	for name, tc := range map[string]struct {
 		free, allocated uint64
 		want            bool
 	}{
-		"much free memory":                 {4 << 20, 0, true},
-		"little free memory":               {leastRoom, 0, false},
-		"allocated again within a minute":  {4 << 20, 5 * 100 << 10, false},
-		"more than allocated in a minute":  {8 << 20, 5 * 100 << 10, true},
-		"no free memory and no allocation": {0, 0, false},
+		"much free memory":                {4 * mib, 0, true},
+		"little free memory":              {leastRoom, 0, false},
+		"allocated again within a minute": {4 * mib, 4 * oneMiBPerMinute, false},
+		"more than is allocated":          {6 * mib, 4 * oneMiBPerMinute, true},
 	} {
-		var m Memory
-		if got := m.adapt(heap{base: 10 << 20, free: tc.free}, tc.allocated); got != tc.want {
-			t.Errorf("%s: released is %v, want %v", name, got, tc.want)
+		p := newProcess(t, 10*mib)
+		p.heap.free, p.heap.allocated = tc.free, tc.allocated
+		if got := p.m.tick(p.heap); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
 	}
 }
 
-func TestMemoryRunEndsWithItsContext(t *testing.T) {
+func TestMemoryIsReleasedAfterTheStart(t *testing.T) {
 	restorePercent(t)
 	synctest.Test(t, func(t *testing.T) {
-		var m Memory
-		ctx, cancel := context.WithTimeout(t.Context(), startTime+memoryInterval)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		ctx, cancel := context.WithTimeout(t.Context(), startTime+time.Second)
 		defer cancel()
 		began := time.Now()
-		if err := m.Run(ctx); err != nil || time.Since(began) != startTime+memoryInterval {
+		if err := new(Memory).run(ctx, nil); err != nil || time.Since(began) != startTime+time.Second {
 			t.Errorf("ended after %v with %v, want at the end of its context", time.Since(began), err)
+		}
+		if runtime.ReadMemStats(&after); after.NumForcedGC == before.NumForcedGC {
+			t.Error("nothing was collected")
 		}
 	})
 }
 
+func TestEachCollectionIsNoticed(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	noticed := collections(ctx)
+	for range 3 {
+		runtime.GC()
+		<-noticed
+	}
+	cancel()
+}
+
 func TestTheHeapIsRead(t *testing.T) {
-	if h := readHeap(); h.allocated == 0 || h.base == 0 {
+	runtime.GC()
+	if h := readHeap(); h.allocated == 0 || h.live == 0 || h.roots == 0 {
 		t.Errorf("heap is %+v", h)
 	}
 }
