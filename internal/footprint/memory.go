@@ -10,13 +10,17 @@ import (
 	"time"
 )
 
-// Memory decides how far Go's heap grows between two garbage collections, and when free memory goes back to the
-// operating system. The zero value is ready. Safe for concurrent use.
+// Memory decides how far Go's heap grows between two garbage collections, and returns free memory to the operating
+// system after the start. The zero value is ready. Safe for concurrent use.
 //
-// Go lets the heap grow by a percentage of its size (GOGC). That is right for a process that makes much garbage. Where
-// an agent of one node makes 30 KB in a second, 50 percent would hold the garbage of one or two minutes. So the heap may
-// grow by what the process allocates in growTime. While the heap of live objects itself grows, as it does when a target
-// shows its first page, it may grow by roomWhileGrowing at most.
+// Go lets the heap grow by a percentage of its size (GOGC), and Memory chooses the percentage:
+//
+//   - The heap may grow by what the process allocates in growTime. An agent of one node allocates some 50 KB a second:
+//     with 50 percent it would hold the garbage of a minute.
+//   - A small heap may grow by a fifth, since collecting it takes little time. It also stays dense: what a high heap
+//     leaves behind is many spans that are nearly empty.
+//   - A heap whose live objects become more, as they do while a target's first page is read, may grow by
+//     roomWhileGrowing.
 type Memory struct {
 	mu      sync.Mutex // guards the following
 	fixed   bool       // the user has chosen the percentage
@@ -29,15 +33,17 @@ type Memory struct {
 
 const (
 	mostGrowth       = 50 // percent, unless the user has chosen
+	mostOfSmall      = 20
 	leastGrowth      = 5
 	growTime         = 20 * time.Second
+	smallHeap        = 8 << 20
 	leastRoom        = 512 << 10 // bytes by which the heap may always grow
 	roomWhileGrowing = 32 << 20
 
 	memoryInterval = 5 * time.Second
-	// startTime is how long the start takes: discovery has listed the pods and most targets were scraped once.
-	startTime   = 20 * time.Second
-	releaseTime = time.Minute // at least between two releases
+	// startTime is how long the start takes: discovery has listed the pods, most targets were scraped once, and their
+	// samples were sent.
+	startTime = 30 * time.Second
 )
 
 // Use takes gogc of a configuration: the percentage by which the heap grows between two collections. With 0 Run chooses
@@ -49,7 +55,7 @@ func (m *Memory) Use(gogc int) {
 	if fixed {
 		m.grow(gogc)
 	} else if m.fixed || m.set == 0 {
-		m.grow(mostGrowth)
+		m.grow(mostOfSmall)
 	}
 	m.fixed = fixed
 }
@@ -61,10 +67,9 @@ func (m *Memory) grow(percent int) {
 	}
 }
 
-// Run adapts the growth of the heap until ctx ends. It returns free memory to the operating system when the start is
-// over: the init functions of the linked libraries (Kubernetes' API types, the authentication of three clouds) and the
-// first scrape of every target leave garbage, and the Go runtime would keep that memory for a long time. It does so
-// again whenever there is more free memory than the process allocates in a minute.
+// Run adapts the percentage until ctx ends. When the start is over it returns the free memory to the operating system,
+// once: the init functions of the linked libraries (Kubernetes' API types, the authentication of three clouds) and the
+// first scrape of every target leave garbage, and the Go runtime would keep that memory for a long time.
 func (m *Memory) Run(ctx context.Context) error {
 	return m.run(ctx, collections(ctx))
 }
@@ -72,19 +77,17 @@ func (m *Memory) Run(ctx context.Context) error {
 func (m *Memory) run(ctx context.Context, collections <-chan struct{}) error {
 	tick := time.NewTicker(memoryInterval)
 	defer tick.Stop()
-	release := time.Now().Add(startTime)
-	for started := false; ; {
+	started := time.After(startTime)
+	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-collections:
 			m.collected(readHeap())
-		case now := <-tick.C:
-			hasFree := m.tick(readHeap())
-			if !now.Before(release) && (!started || hasFree) {
-				started, release = true, now.Add(releaseTime)
-				debug.FreeOSMemory()
-			}
+		case <-tick.C:
+			m.tick(readHeap())
+		case <-started:
+			debug.FreeOSMemory()
 		}
 	}
 }
@@ -111,20 +114,19 @@ func collections(ctx context.Context) <-chan struct{} {
 func (m *Memory) collected(h heap) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.growing = h.live > m.live+m.live/8
+	m.growing = h.live > m.live+m.live/16
 	m.live = h.live
 	m.rate = max(m.rate, m.rateOf(h)) // the interval is not over, so this is too low
 	m.follow(h)
 }
 
-// tick takes the heap after each memoryInterval. It reports whether it is worthwhile to return the free memory.
-func (m *Memory) tick(h heap) (hasFree bool) {
+// tick takes the heap after each memoryInterval.
+func (m *Memory) tick(h heap) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.rate = max(m.rate*3/4, m.rateOf(h))
+	m.rate = max(m.rate/2, m.rateOf(h))
 	m.last = h
 	m.follow(h)
-	return float64(h.free) > leastRoom+m.rate*releaseTime.Seconds()
 }
 
 // rateOf returns how many bytes the process has allocated since the last tick, as if the whole interval had passed.
@@ -134,10 +136,11 @@ func (m *Memory) rateOf(h heap) float64 {
 
 // follow sets the percentage, unless the user has chosen it, or it would hardly change.
 func (m *Memory) follow(h heap) {
-	want := h.percent(max(leastRoom, m.rate*growTime.Seconds()))
+	room := max(leastRoom, m.rate*growTime.Seconds())
 	if m.growing {
-		want = h.percent(roomWhileGrowing)
+		room = roomWhileGrowing
 	}
+	want := h.percent(room)
 	if !m.fixed && (want == mostGrowth || math.Abs(float64(want-m.set)) > float64(m.set)/4) {
 		m.grow(want)
 	}
@@ -146,22 +149,25 @@ func (m *Memory) follow(h heap) {
 // heap is the state of Go's heap, in bytes.
 type heap struct {
 	allocated uint64 // since the process began
-	free      uint64 // not in use, and not returned to the operating system
 	live      uint64 // left by the last collection
 	roots     uint64 // stacks and global variables
 }
 
 // percent returns the percentage by which the heap may grow so that it has the given room.
 func (h heap) percent(room float64) int {
-	return int(min(mostGrowth, max(leastGrowth, 100*room/float64(max(1, h.live+h.roots)))))
+	base, most := max(1, h.live+h.roots), float64(mostGrowth)
+	if base < smallHeap {
+		most = mostOfSmall
+	}
+	return int(min(most, max(leastGrowth, 100*room/float64(base))))
 }
 
 func readHeap() heap {
 	s := []metrics.Sample{
-		{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/gc/heap/allocs:bytes"},
 		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
 	}
 	metrics.Read(s)
 	read := func(i int) uint64 { return s[i].Value.Uint64() }
-	return heap{allocated: read(0), free: read(1), live: read(2), roots: read(3) + read(4)}
+	return heap{allocated: read(0), live: read(1), roots: read(2) + read(3)}
 }

@@ -33,7 +33,9 @@ func TestPercentGivesTheRoom(t *testing.T) {
 		"some":                  {6 * mib, 4 * mib, mib, 10},
 		"more than half":        {6 * mib, 4 * mib, 9 * mib, mostGrowth},
 		"little of a large one": {100 * mib, 0, mib, leastGrowth},
-		"nothing collected yet": {0, 0, leastRoom, mostGrowth},
+		"little of a small one": {6 * mib, mib, mib, 14},
+		"much of a small one":   {6 * mib, mib, 9 * mib, mostOfSmall},
+		"nothing collected yet": {0, 0, leastRoom, mostOfSmall},
 	} {
 		if got := (heap{live: tc.live, roots: tc.roots}).percent(tc.room); got != tc.want {
 			t.Errorf("%s: %d percent, want %d", name, got, tc.want)
@@ -71,7 +73,7 @@ func TestTheHeapGrowsByWhatIsAllocatedSoon(t *testing.T) {
 	if got := percentInForce(); got != mostGrowth {
 		t.Errorf("%d percent while it starts, want %d", got, mostGrowth)
 	}
-	p.ticks(1, 0)
+	p.ticks(2, 0)
 	if got := percentInForce(); got != mostGrowth {
 		t.Errorf("%d percent right after that, want still %d", got, mostGrowth)
 	}
@@ -122,27 +124,8 @@ func TestThePercentageOfTheUserStays(t *testing.T) {
 		}
 	}
 	m.Use(0)
-	if percentInForce() != mostGrowth {
-		t.Errorf("%d percent when the user has none any more, want %d", percentInForce(), mostGrowth)
-	}
-}
-
-func TestMemoryIsReleasedIfItIsNotNeededSoon(t *testing.T) {
-	const oneMiBPerMinute = mib * uint64(memoryInterval) / uint64(time.Minute)
-	for name, tc := range map[string]struct {
-		free, allocated uint64
-		want            bool
-	}{
-		"much free memory":                {4 * mib, 0, true},
-		"little free memory":              {leastRoom, 0, false},
-		"allocated again within a minute": {4 * mib, 4 * oneMiBPerMinute, false},
-		"more than is allocated":          {6 * mib, 4 * oneMiBPerMinute, true},
-	} {
-		p := newProcess(t, 10*mib)
-		p.heap.free, p.heap.allocated = tc.free, tc.allocated
-		if got := p.m.tick(p.heap); got != tc.want {
-			t.Errorf("%s: %v, want %v", name, got, tc.want)
-		}
+	if percentInForce() != mostOfSmall {
+		t.Errorf("%d percent when the user has none any more, want %d", percentInForce(), mostOfSmall)
 	}
 }
 
