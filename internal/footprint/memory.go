@@ -28,7 +28,7 @@ type Memory struct {
 	last    heap       // at the last tick
 	rate    float64    // bytes per second that the process allocates: the highest rate lately
 	live    uint64     // bytes that the last collection left
-	growing bool       // it left much more than the one before
+	growing int        // ticks until the live heap is no longer seen as growing
 }
 
 const (
@@ -114,7 +114,9 @@ func collections(ctx context.Context) <-chan struct{} {
 func (m *Memory) collected(h heap) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.growing = h.live > m.live+m.live/16
+	if h.live > m.live+m.live/8 {
+		m.growing = 2
+	}
 	m.live = h.live
 	m.rate = max(m.rate, m.rateOf(h)) // the interval is not over, so this is too low
 	m.follow(h)
@@ -125,7 +127,7 @@ func (m *Memory) tick(h heap) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rate = max(m.rate/2, m.rateOf(h))
-	m.last = h
+	m.last, m.growing = h, max(0, m.growing-1)
 	m.follow(h)
 }
 
@@ -137,7 +139,7 @@ func (m *Memory) rateOf(h heap) float64 {
 // follow sets the percentage, unless the user has chosen it, or it would hardly change.
 func (m *Memory) follow(h heap) {
 	room := max(leastRoom, m.rate*growTime.Seconds())
-	if m.growing {
+	if m.growing > 0 {
 		room = roomWhileGrowing
 	}
 	want := h.percent(room)

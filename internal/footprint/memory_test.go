@@ -55,7 +55,7 @@ func newProcess(t *testing.T, live uint64) *process {
 	p := &process{heap: heap{live: live}}
 	p.m.Use(0)
 	p.m.collected(p.heap)
-	p.m.collected(p.heap) // the first one has grown from nothing
+	p.ticks(2, 0) // it has grown from nothing
 	return p
 }
 
@@ -105,8 +105,11 @@ func TestALargeHeapThatGrowsHasLittleRoom(t *testing.T) {
 	if got := percentInForce(); got != 20 {
 		t.Errorf("%d percent, want 20: %d bytes of room", got, roomWhileGrowing)
 	}
-	p.heap.live = 161 * mib
 	p.m.collected(p.heap)
+	if got := percentInForce(); got != 20 {
+		t.Errorf("%d percent right after it has grown, want still 20", got)
+	}
+	p.ticks(2, 1000*mib)
 	if got := percentInForce(); got != mostGrowth {
 		t.Errorf("%d percent when the heap grows no more, want %d", got, mostGrowth)
 	}
