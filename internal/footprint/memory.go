@@ -1,3 +1,5 @@
+// Package footprint lowers what the Go runtime itself costs: memory for garbage (memory.go), and threads that look for
+// work (processors.go).
 package footprint
 
 import (
@@ -95,7 +97,7 @@ func (m *Memory) run(ctx context.Context, collections <-chan struct{}) error {
 // collections returns a channel that receives after each garbage collection, until ctx ends.
 func collections(ctx context.Context) <-chan struct{} {
 	collected := make(chan struct{}, 1)
-	type sentinel struct{ pointer *int } // with a pointer, it has memory of its own
+	type sentinel struct{ _ *int } // without a pointer, it might share its memory with others
 	var again func(*sentinel)
 	again = func(s *sentinel) {
 		select {
