@@ -177,7 +177,7 @@ func (l *loader) readRuntime(src *source) {
 	}
 }
 
-// automaticGoGC says that nobody has chosen gogc (75 in Prometheus): footprint.Memory chooses it while the process runs.
+// automaticGoGC says that nobody has chosen gogc (75 in Prometheus), so that footprint.Memory chooses it.
 const automaticGoGC = 0
 
 // assemble passes the file, in which every part was accepted, to prometheus/config, and applies our own defaults and

@@ -44,8 +44,8 @@ func bufferSize(n int) int {
 	return (n + step) / step * step
 }
 
-// take returns the idle buffer that fits best, or nil. Of two that fit equally well it returns the one that was put last,
-// so that the other one is freed if one is enough.
+// take returns the idle buffer that fits best, or nil. Of two that fit equally well it returns the one that was put
+// last, so that the other one is freed if one is enough.
 func (b *Buffers) take(n int) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
