@@ -100,12 +100,12 @@ func collections(ctx context.Context) <-chan struct{} {
 	type sentinel struct{ _ *int } // without a pointer, it might share its memory with others
 	var again func(*sentinel)
 	again = func(s *sentinel) {
+		if ctx.Err() == nil {
+			runtime.SetFinalizer(s, again)
+		}
 		select {
 		case collected <- struct{}{}:
 		default:
-		}
-		if ctx.Err() == nil {
-			runtime.SetFinalizer(s, again)
 		}
 	}
 	runtime.SetFinalizer(&sentinel{}, again)
