@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
+	"github.com/envoy-scraper/envoy-scraper/internal/footprint"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
@@ -39,6 +39,7 @@ type reloader struct {
 	successful prometheus.Gauge
 	loaded     prometheus.Gauge
 	exposures  *exposures
+	memory     *footprint.Memory
 
 	mu       sync.Mutex // guards the following; locked during a whole reload
 	current  *config.Config
@@ -54,6 +55,7 @@ func newReloader(opts config.Options, cfg *config.Config, log *zap.Logger, level
 	f := promauto.With(reg)
 	return &reloader{
 		opts: opts, current: cfg, log: log, exposures: newExposures(log, reg), level: level,
+		memory: &footprint.Memory{},
 		successful: f.NewGauge(prometheus.GaugeOpts{
 			Name: "envoy_scraper_config_last_reload_successful",
 			Help: "1 if the last reload of the configuration succeeded, else 0.",
@@ -133,7 +135,7 @@ func (r *reloader) apply(cfg *config.Config) error {
 	r.pools.Hold(r.discovery.Hold(cfg.Jobs))
 	r.pools.Adopt(targets)
 	r.discovery.Adopt(found)
-	debug.SetGCPercent(cfg.Prometheus.Runtime.GoGC)
+	r.memory.Use(cfg.Prometheus.Runtime.GoGC)
 	setLevel(r.level, string(cfg.Prometheus.Runtime.LogLevel))
 	return nil
 }

@@ -115,7 +115,7 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 		{name: "history", run: lastHour.Run},
 		{name: "costs", run: costs.Run},
 		{name: "reloads", run: r.Run},
-		{name: "memory", run: footprint.ReleaseMemory},
+		{name: "memory", run: r.memory.Run},
 		{name: "processors", run: footprint.RunProcessors},
 	})
 	log.Info("stopped")

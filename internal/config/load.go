@@ -177,9 +177,8 @@ func (l *loader) readRuntime(src *source) {
 	}
 }
 
-// defaultGoGC is smaller than Prometheus' 75. A scrape of a known page makes almost no garbage, so the smaller heap
-// does not need more collections.
-const defaultGoGC = 50
+// automaticGoGC says that nobody has chosen gogc (75 in Prometheus), so that footprint.Memory chooses it.
+const automaticGoGC = 0
 
 // assemble passes the file, in which every part was accepted, to prometheus/config, and applies our own defaults and
 // flags.
@@ -195,7 +194,7 @@ func (l *loader) assemble(src *source) *Config {
 	}
 	prom.SetDirectory(src.dir)
 	if _, asked := os.LookupEnv("GOGC"); !asked && yamltree.Get(src.root, "runtime", "gogc") == nil {
-		prom.Runtime.GoGC = defaultGoGC
+		prom.Runtime.GoGC = automaticGoGC
 	}
 	if l.opts.LogLevel != "" && yamltree.Get(src.root, "runtime", "log_level") == nil {
 		prom.Runtime.LogLevel = promconfig.LogLevel(l.opts.LogLevel)

@@ -320,7 +320,7 @@ func TestQueueLimitsThatCannotWork(t *testing.T) {
 }
 
 func TestGarbageCollectorPercent(t *testing.T) {
-	for text, want := range map[string]int{"": defaultGoGC, "runtime: {gogc: 75}": 75, "runtime: {gogc: 120}": 120} {
+	for text, want := range map[string]int{"": automaticGoGC, "runtime: {gogc: 75}": 75, "runtime: {gogc: 120}": 120} {
 		t.Setenv("GOGC", "")
 		if err := os.Unsetenv("GOGC"); err != nil {
 			t.Fatal(err)
@@ -331,7 +331,7 @@ func TestGarbageCollectorPercent(t *testing.T) {
 	}
 	t.Setenv("GOGC", "60")
 	// prometheus/config has read the variable when the program began.
-	if cfg := load(t, Options{}, someRemote+someJob); cfg.Prometheus.Runtime.GoGC == defaultGoGC {
+	if cfg := load(t, Options{}, someRemote+someJob); cfg.Prometheus.Runtime.GoGC == automaticGoGC {
 		t.Error("the environment's GOGC does not count")
 	}
 }

@@ -162,6 +162,9 @@ func (l *Lane) beginWriter(foreignTexts bool) {
 	l.writer.Begin(foreignTexts)
 }
 
+// maxLayoutBytes bounds a layout before compression. Scrapes with more rows are fragments.
+const maxLayoutBytes = 8 << 20
+
 // writeLayout returns the layout of the rows of a batch; nil: one of them cannot be a row of a column.
 func (l *Lane) writeLayout(s *Settings, v series.View, b *series.Batch, ruled []ruledRow) *queue.Layout {
 	l.beginWriter(len(s.added) > 0)
@@ -177,7 +180,7 @@ func (l *Lane) writeLayout(s *Settings, v series.View, b *series.Batch, ruled []
 		}
 		r.Parts = v.Parts(id)
 		f := l.writer.Stem(v, r.Parts.Stem, b.Target, s.added)
-		if !v.Whole(r.Parts.Stem) || !l.writer.AddLabels(v, f, &r, with) || l.writer.Size() >= maxRequestBytes {
+		if !v.Whole(r.Parts.Stem) || !l.writer.AddLabels(v, f, &r, with) || l.writer.Size() >= maxLayoutBytes {
 			return nil
 		}
 	}

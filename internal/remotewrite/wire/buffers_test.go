@@ -1,6 +1,10 @@
 package wire
 
-import "testing"
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
 
 func TestBlocksLendWhatFitsBest(t *testing.T) {
 	var b Buffers
@@ -41,10 +45,10 @@ func TestBlocksKeepABoundedRest(t *testing.T) {
 		b.Put(data)
 	}
 	if room := 0; true {
-		for _, data := range b.idle {
-			room += cap(data)
-			if cap(data) < n {
-				t.Errorf("kept %d bytes, which nobody wanted for longest", cap(data))
+		for _, kept := range b.idle {
+			room += cap(kept.data)
+			if cap(kept.data) < n {
+				t.Errorf("kept %d bytes, which nobody wanted for longest", cap(kept.data))
 			}
 		}
 		if room != b.size || room > maxIdleBytes || room < maxIdleBytes-2*n {
@@ -56,4 +60,21 @@ func TestBlocksKeepABoundedRest(t *testing.T) {
 	if b.size > maxIdleBytes {
 		t.Errorf("kept %d bytes", b.size)
 	}
+}
+
+func TestBuffersFreeWhatWasIdleForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b Buffers
+		first := [][]byte{b.Get(1000), b.Get(1000), b.Get(1000)}
+		for _, data := range first {
+			b.Put(data)
+		}
+		for range 3 { // one is enough from now on
+			time.Sleep(maxIdleTime / 2)
+			b.Put(b.Get(1000))
+		}
+		if len(b.idle) != 1 || b.size != cap(first[0]) {
+			t.Errorf("%d idle buffers of %d bytes, want the one that was used lately", len(b.idle), b.size)
+		}
+	})
 }

@@ -26,6 +26,15 @@ func (m *Message) note(from *Message, isFirst bool) {
 	m.MayHaveArrived = m.MayHaveArrived || from.MayHaveArrived
 }
 
+// size returns the most bytes that a compressed 2.0 request of m has.
+func (m *Message) size() int {
+	size := binary.MaxVarintLen64
+	for _, f := range m.Fragments {
+		size += len(f)
+	}
+	return size
+}
+
 // requestJoiner makes a compressed 2.0 request of a message: it joins what is compressed already.
 type requestJoiner struct{ out []byte }
 

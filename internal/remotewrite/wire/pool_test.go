@@ -23,11 +23,10 @@ func TestEncodersShrink(t *testing.T) {
 		}
 		pool.Release(body)
 	}
-	large := Message{Fragments: [][]byte{appendPacked(nil, nil, noise(huge))}, Samples: 1} // 2.0 is not looked into
 	usual := sidecarMessages(t, 1, 500)[0]
-	for range 3 {
-		send(large, V2)
-	}
+	grown := &requestEncoder{}
+	grown.v1.out = make([]byte, huge)
+	pool.put(grown, huge)
 	if n := pool.kept(); n < huge {
 		t.Errorf("kept while requests are huge: %d bytes, want room for one", n)
 	}
@@ -76,4 +75,20 @@ func TestRequestsCostAHandfulOfAllocations(t *testing.T) {
 		t.Errorf("kept for both protocols: %d bytes, want at most 400 KiB", n)
 	}
 	t.Logf("kept for both protocols: %d bytes", pool.kept())
+}
+
+func TestBodiesOf20AreMadeInTheirOwnMemory(t *testing.T) {
+	var pool Pool
+	m := sidecarMessages(t, 1, 500)[0]
+	first, _, err := pool.Body(m, V2, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, _, err := pool.Body(m, V2, true)
+	if err != nil || string(first) != string(second) || &first[0] == &second[0] {
+		t.Errorf("error %v, or the second body is not as the first, or in its memory", err)
+	}
+	if n := pool.kept(); n != 0 {
+		t.Errorf("%d bytes are kept beside the bodies", n)
+	}
 }
