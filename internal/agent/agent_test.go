@@ -111,7 +111,8 @@ func (tr *trace) receiver(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// apiServer has some pods. Its watches end by saying that the list is too old, and the next list has a pod more or less.
+// apiServer has some pods. Its watches end by saying that the list is too old, and the next list has a pod more or
+// less.
 func (tr *trace) apiServer(w http.ResponseWriter, r *http.Request) {
 	tr.add("API server: %s %v", r.URL, r.Header)
 	w.Header().Set("Content-Type", "application/json")
