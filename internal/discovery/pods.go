@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -18,10 +19,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/watch"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/flowcontrol"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 )
 
 // podDiscovery is Prometheus' discovery of pods, run on informers that keep only the fields of a pod that rules read.
@@ -29,12 +34,14 @@ import (
 type podDiscovery struct {
 	log        *slog.Logger
 	client     corev1client.PodsGetter
+	transport  http.RoundTripper // of client
 	namespaces []string
 	label      string // selectors
 	field      string
 	reads      *reads
 	metrics    kubeMetrics
 	events     watchEvents
+	chance     chance.Source
 
 	mu        sync.Mutex // guards the following
 	informers []cache.SharedIndexInformer
@@ -99,21 +106,26 @@ func trimmable(c promdiscovery.Config) (*kubernetes.SDConfig, bool) {
 }
 
 // newPodDiscovery returns a discovery for a trimmable configuration.
-func newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, m kubeMetrics,
-	events watchEvents) (*podDiscovery, error) {
-	cfg, err := restConfig(c, "kubernetes_sd")
+func (m *Manager) newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, events watchEvents) (
+	*podDiscovery, error) {
+	cfg, err := restConfig(c, "kubernetes_sd", m.opts.Dial)
 	if err != nil {
 		return nil, err
 	}
 	cfg.ContentType = runtime.ContentTypeProtobuf
 	cfg.QPS, cfg.Burst = requestsPerSecond, requestBurst
-	d := &podDiscovery{log: log.With("role", "pod"), reads: r, metrics: m, events: events}
+	d := &podDiscovery{log: log.With("role", "pod"), reads: r, metrics: m.kube, events: events, chance: m.opts.Chance}
 	if d.namespaces, err = podNamespaces(c.NamespaceDiscovery); err != nil {
 		return nil, err
 	}
-	if d.client, err = corev1client.NewForConfig(cfg); err != nil {
+	over, err := rest.HTTPClientFor(cfg)
+	if err != nil {
 		return nil, err
 	}
+	if d.client, err = corev1client.NewForConfigAndClient(cfg, over); err != nil {
+		return nil, err
+	}
+	d.transport = over.Transport
 	for _, s := range c.Selectors {
 		if s.Role == kubernetes.RolePod {
 			d.label, d.field = s.Label, s.Field
@@ -141,8 +153,9 @@ func podNamespaces(c kubernetes.NamespaceDiscovery) ([]string, error) {
 	return names, nil
 }
 
-// Run implements promdiscovery.Discoverer.
+// Run implements promdiscovery.Discoverer. At the end it closes its idle connections.
 func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
+	defer utilnet.CloseIdleConnectionsFor(d.transport)
 	var running sync.WaitGroup
 	for _, namespace := range d.namespaces {
 		informer, err := d.informer(namespace)
@@ -175,10 +188,13 @@ func (d *podDiscovery) listed() bool {
 
 // watchLimit limits how fast the watches of a namespace are started: client-go starts the next one without a pause when
 // the first event of a watch is an error such as 410 Expired.
-type watchLimit struct{ flowcontrol.RateLimiter }
+type watchLimit struct {
+	flowcontrol.RateLimiter
+	random *rand.Rand
+}
 
-func newWatchLimit() watchLimit {
-	return watchLimit{flowcontrol.NewTokenBucketRateLimiter(watchesPerSecond, watchBurst)}
+func newWatchLimit(random *rand.Rand) watchLimit {
+	return watchLimit{flowcontrol.NewTokenBucketRateLimiter(watchesPerSecond, watchBurst), random}
 }
 
 // pause waits if watches were started too fast.
@@ -187,7 +203,7 @@ func (l watchLimit) pause(ctx context.Context) error {
 		return nil
 	}
 	select {
-	case <-time.After(rand.N(watchJitter)):
+	case <-time.After(time.Duration(l.random.Int64N(int64(watchJitter)))):
 		return l.Wait(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
@@ -197,7 +213,7 @@ func (l watchLimit) pause(ctx context.Context) error {
 // informer returns an informer for the pods of a namespace. Pods are stored as soon as they are decoded: only the list
 // response that is being read holds whole pods. client-go sets the page size of lists.
 func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, error) {
-	pods, limit := d.client.Pods(namespace), newWatchLimit()
+	pods, limit := d.client.Pods(namespace), newWatchLimit(d.chance.Of("watches of "+namespace).Rand())
 	selected := func(o metav1.ListOptions) metav1.ListOptions {
 		o.FieldSelector, o.LabelSelector = d.field, d.label
 		return o

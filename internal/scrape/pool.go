@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	config_util "github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
@@ -41,9 +42,11 @@ type Options struct {
 	// controllers of their pods, see discovery.Manager.KeepOwners.
 	ShardByWorkload func(job string) bool
 
-	MaxMemory int64                 // for pages that are being read, in bytes; 0: 256 MiB
-	Forget    func(series.SourceID) // called after the last batch of a sequence of pages; nil: nothing is called
-	Via       *via.Proxies          // reads pods through their API servers; nil: every target is read directly
+	Host      string                      // name of this machine; empty: the one that it has
+	Dial      config_util.DialContextFunc // connects to targets and proxies; nil: by the network of the machine
+	MaxMemory int64                       // for pages that are being read, in bytes; 0: 256 MiB
+	Forget    func(series.SourceID)       // called after the last batch of a sequence of pages; nil: nothing is called
+	Via       *via.Proxies                // reads pods through their API servers; nil: every target is read directly
 
 	budget    budget            // New computes it from MaxMemory and the limit of open files
 	transport http.RoundTripper // tests set it, instead of a network
@@ -122,8 +125,11 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 }
 
 func offsetSeed(opts Options) uint64 {
-	host, err := os.Hostname()
-	if err != nil || opts.Sharded {
+	host := opts.Host
+	if host == "" {
+		host, _ = os.Hostname() // empty if it fails
+	}
+	if opts.Sharded {
 		host = ""
 	}
 	h := fnv.New64a()
@@ -131,12 +137,19 @@ func offsetSeed(opts Options) uint64 {
 	return h.Sum64()
 }
 
-// Run scrapes until ctx ends. Scrapes that this cuts off yield nothing.
+// Run scrapes until ctx ends. Scrapes that this cuts off yield nothing. At the end it closes the idle connections of
+// all jobs.
 func (ps *Pools) Run(ctx context.Context) error {
 	var moves sync.WaitGroup
 	moves.Go(func() { ps.runPhases(ctx) })
 	ps.schedule.run(ctx)
 	moves.Wait()
+	ps.changing.Lock()
+	defer ps.changing.Unlock()
+	for _, p := range ps.jobs {
+		p.dropNext()
+		p.state.close()
+	}
 	return nil
 }
 

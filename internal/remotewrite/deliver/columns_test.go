@@ -195,7 +195,7 @@ func TestGroupsOfSeveralStreams(t *testing.T) {
 			rw.QueueConfig.MaxSamplesPerSend = most
 			r.Replace(&Settings{RemoteWriteConfig: &rw, Client: r.settings.Client})
 			sum := fates{dropped: map[Reason]int{}}
-			sender := r.NewSender(lane, sum.add)
+			sender := r.NewSender(anyRandom(), lane, sum.add)
 			sender.Run(ctx, nil)
 			if ctx.Err() != nil && len(lane.groups) > 0 {
 				for i := range lane.groups[0] {
@@ -208,7 +208,7 @@ func TestGroupsOfSeveralStreams(t *testing.T) {
 					}
 				}
 				sum = fates{dropped: map[Reason]int{}, done: total - left}
-				r.NewSender(lane, sum.add).Run(t.Context(), nil)
+				r.NewSender(anyRandom(), lane, sum.add).Run(t.Context(), nil)
 				if got := sum.settled(); got != left {
 					t.Errorf("seed %d: %d samples settled after the stop, want %d: %+v", seed, got, left, sum)
 				}
@@ -264,7 +264,7 @@ func TestFragmentsOfPagesAreSentApart(t *testing.T) {
 				group = append(group, scrapeOf(t, 1, size, lastScrape+int64(i), of, false))
 			}
 			sum := fates{dropped: map[Reason]int{}}
-			r.NewSender(&drawnGroups{[][]queue.Request{group}}, sum.add).Run(t.Context(), nil)
+			r.NewSender(anyRandom(), &drawnGroups{[][]queue.Request{group}}, sum.add).Run(t.Context(), nil)
 			if s.posts != posts || sum.accepted != total {
 				t.Errorf("%s, %s: %d POSTs with %d samples, want %d with %d", kinds, p, s.posts, sum.accepted, posts,
 					total)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
@@ -40,6 +42,9 @@ func (f clientFunc) Post(ctx context.Context, body []byte, p wire.Protocol, atte
 }
 
 func (f clientFunc) Close() {}
+
+// anyRandom is for one sender.
+func anyRandom() *rand.Rand { return chance.Source{}.Rand() }
 
 // newTestReceiver is a receiver of one protocol whose answers come from a function.
 func newTestReceiver(answer clientFunc, p wire.Protocol) *Receiver {
@@ -98,7 +103,7 @@ func TestPlainTextsAreBounded(t *testing.T) {
 			return a
 		}, p)
 		sum := fates{dropped: map[Reason]int{}}
-		if !r.NewSender(nil, sum.add).deliver(t.Context(), messageWith(t, all)) || sum.accepted != size {
+		if !r.NewSender(anyRandom(), nil, sum.add).deliver(t.Context(), messageWith(t, all)) || sum.accepted != size {
 			t.Errorf("%s: %+v, want %d accepted", p, sum, size)
 		}
 		if posts != want || plain > 32<<20 {
@@ -115,7 +120,7 @@ func TestDamagedAndTooLargeIsCounted(t *testing.T) {
 	} {
 		r := newTestReceiver(func(context.Context, []byte, wire.Protocol, int) Answer { return answerOf(413) }, wire.V2)
 		lost := map[Reason]int{}
-		s := r.NewSender(nil, func(f Fate) { lost[f.Reason] += f.Dropped })
+		s := r.NewSender(anyRandom(), nil, func(f Fate) { lost[f.Reason] += f.Dropped })
 		if !s.deliver(t.Context(), wire.Message{Fragments: [][]byte{fragment}, Samples: 10, Oldest: 1, Newest: 2}) {
 			t.Errorf("%s: deliver gave up", name)
 		}
@@ -150,7 +155,7 @@ func TestLongestRetryAfterCounts(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			m := MetadataSender{Receiver: r, Sent: func(int, Outcome) {}}
+			m := MetadataSender{Receiver: r, Random: anyRandom(), Sent: func(int, Outcome) {}}
 			m.send(t.Context(), s, replaced, []wire.Family{{Name: "x", Type: model.MetricTypeCounter}})
 		}()
 		synctest.Wait()
