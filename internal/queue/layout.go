@@ -34,13 +34,15 @@ func (l *Layout) Len() int { return len(l.Data) + len(l.Shared) }
 func (l *Layout) Append(dst []byte) []byte { return append(append(dst, l.Data...), l.Shared...) }
 
 func (l *Layout) equal(o *Layout) bool {
-	switch {
-	case l.Len() != o.Len() || l.Packed != o.Packed:
+	if l.Len() != o.Len() || l.Packed != o.Packed {
 		return false
-	case len(l.Data) == len(o.Data):
-		return bytes.Equal(l.Data, o.Data) && l.Shared == o.Shared
 	}
-	return bytes.Equal(l.Append(nil), o.Append(nil)) // one of them was read from disk
+	if len(l.Data) > len(o.Data) {
+		l, o = o, l
+	}
+	n := len(l.Data)
+	more := o.Data[n:] // which l has in Shared: o was read from disk
+	return bytes.Equal(l.Data, o.Data[:n]) && l.Shared[:len(more)] == string(more) && l.Shared[len(more):] == o.Shared
 }
 
 func (l *Layout) checksum() uint32 {
