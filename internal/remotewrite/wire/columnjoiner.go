@@ -24,7 +24,7 @@ type columnJoiner struct {
 	values  []float64 // of the present stream
 	write   columnWriter
 	block   []byte // scratch of pack
-	need    int    // about the largest size of values and a message in the last group
+	need    int    // about the memory that the largest message of the last group needed
 }
 
 // joinedStream is the messages of a stream.
@@ -189,7 +189,6 @@ func (j *columnJoiner) readColumns(group []Message, s *joinedStream, rows int) e
 		return errDamaged
 	}
 	j.values = slices.Grow(j.values[:0], samples)[:samples]
-	j.need = max(j.need, 8*samples)
 	j.write.beginColumns()
 	values := j.values
 	for i, left := s.first, s.columns; left > 0; left-- {
@@ -243,8 +242,14 @@ func (j *columnJoiner) pack() []byte {
 	out = appendUvarint(appendUvarint(out, uint64(size)), plain)
 	out = append(append(out, packed...), fresh...)
 	out = append(appendUvarint(out, uint64(j.write.at)), series...)
-	j.need = max(j.need, len(out))
+	j.need = max(j.need, j.used())
 	return out
+}
+
+// used returns about how much memory the present message needs.
+func (j *columnJoiner) used() int {
+	return 8*len(j.values) + j.symbols.used() + j.write.n + len(j.write.longTexts.written) +
+		snappy.MaxEncodedLen(len(j.symbols.fresh))
 }
 
 // kept returns how much memory the joiner keeps.

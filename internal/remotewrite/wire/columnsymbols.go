@@ -116,6 +116,12 @@ func (s *columnSymbols) newNumber(ref uint32) (n uint32) {
 // size returns the size of the symbols of the message.
 func (s *columnSymbols) size() int { return s.whole.plain + len(s.fresh) }
 
+// used returns about how much memory the symbols of the message need.
+func (s *columnSymbols) used() int {
+	return len(s.text) + len(s.first) + len(s.fresh) + 4*(len(s.known)+len(s.before)+len(s.texts)+len(s.firsts)) +
+		s.group.used()
+}
+
 // kept returns how much memory is kept.
 func (s *columnSymbols) kept() int {
 	return cap(s.text) + cap(s.first) + cap(s.fresh) + 4*(cap(s.known)+cap(s.before)+cap(s.texts)+cap(s.firsts)) +
