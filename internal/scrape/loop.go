@@ -204,9 +204,10 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	ts := l.stamps.scrape(start, l.due, l.target.interval)
 
 	r := pageRead{err: forced}
-	timer := &answerTimer{Context: ctx, began: start}
+	own := &scrapeContext{Context: ctx, deadline: start.Add(l.target.timeout), timer: answerTimer{began: start}}
 	if forced == nil {
-		r = l.readOrFail(timer, start, ts)
+		r = l.readOrFail(own, start, ts)
+		own.end()
 		if r.err != nil && ctx.Err() != nil {
 			if r.batch != nil {
 				l.abandon()
@@ -238,7 +239,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	if forced == nil {
 		l.noteTurn(r, restarted)
 	}
-	l.notePace(timer, took, err)
+	l.notePace(&own.timer, took, err)
 	l.remember(ts, took, r)
 }
 

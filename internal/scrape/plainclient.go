@@ -177,7 +177,7 @@ func (p *plainClient) sendOn(ctx context.Context, c *conn, t *target, a ask) (*e
 type exchange struct {
 	plain     *plainClient
 	ctx       context.Context
-	stopAbort func() bool // the end of ctx no longer aborts; false: ctx has ended already
+	stopAbort func() bool // the end of the process no longer aborts; false: it has ended already
 	lease     *lease
 	source    connReader
 	in        inbuf   // reads source
@@ -213,7 +213,9 @@ func (s *connReader) Read(p []byte) (int, error) {
 func (x *exchange) begin(ctx context.Context, c *conn) {
 	x.ctx, x.source.conn, x.source.left = ctx, c, maxHeaderBytes
 	x.complete, x.reusable = false, true
-	x.stopAbort = context.AfterFunc(ctx, c.abort)
+	deadline, _ := ctx.Deadline()
+	_ = c.SetDeadline(deadline)
+	x.stopAbort = context.AfterFunc(processOf(ctx), c.abort)
 }
 
 // awaitResponse sends the request, waits for the first byte of the response, and then for memory.
@@ -323,10 +325,11 @@ func (x *exchange) note(err error) error {
 // Close ends the exchange and is called once. It keeps the connection if another request can be sent on it.
 func (x *exchange) Close() error {
 	c := x.source.conn
-	aborted := !x.stopAbort()
+	aborted := !x.stopAbort() || x.ctx.Err() != nil
 	stalled := !x.lease.end()
 	x.source.io.end()
 	if !aborted && !stalled && x.reusable && x.complete && !x.framed.trailed && x.behind() == 0 {
+		_ = c.SetDeadline(time.Time{})
 		x.plain.idle.put(c)
 	} else {
 		_ = c.Close()

@@ -1,0 +1,79 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestScrapeContextEndsAsAUsualOne compares it with a usual context of the same deadline, whether Done is called before
+// the end, after it, or not at all.
+func TestScrapeContextEndsAsAUsualOne(t *testing.T) {
+	stopped := errors.New("stopped")
+	const timeout = time.Second
+	for name, end := range map[string]func(stop context.CancelCauseFunc, over func()){
+		"not":               func(context.CancelCauseFunc, func()) {},
+		"with the process":  func(stop context.CancelCauseFunc, _ func()) { stop(stopped) },
+		"at the deadline":   func(context.CancelCauseFunc, func()) { time.Sleep(timeout) },
+		"with the scrape":   func(_ context.CancelCauseFunc, over func()) { over() },
+		"at both":           func(stop context.CancelCauseFunc, _ func()) { time.Sleep(timeout); stop(stopped) },
+		"before the scrape": func(stop context.CancelCauseFunc, over func()) { stop(stopped); over() },
+	} {
+		for _, waits := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				process, stop := context.WithCancelCause(t.Context())
+				defer stop(nil)
+				deadline := time.Now().Add(timeout)
+				usual, cancel := context.WithDeadline(process, deadline)
+				defer cancel()
+				c := &scrapeContext{Context: process, deadline: deadline}
+				var child context.Context = c
+				if waits {
+					var cancelChild context.CancelFunc
+					child, cancelChild = context.WithCancel(context.WithValue(c, targetKey{}, nil))
+					defer cancelChild()
+				}
+				end(stop, func() { cancel(); c.end() })
+				synctest.Wait()
+				for range 2 {
+					for name, got := range map[string]context.Context{"itself": c, "its child": child} {
+						if got.Err() != usual.Err() || context.Cause(got) != context.Cause(usual) {
+							t.Errorf("%s: %v, %v", name, got.Err(), context.Cause(got))
+						}
+					}
+					select {
+					case <-c.Done():
+						if usual.Err() == nil {
+							t.Error("done")
+						}
+					default:
+						if usual.Err() != nil {
+							t.Error("not done")
+						}
+					}
+				}
+				if t.Failed() {
+					t.Logf("%s, waits %v: want %v, %v", name, waits, usual.Err(), context.Cause(usual))
+				}
+				c.end()
+			})
+		}
+	}
+}
+
+// TestScrapeContextCostsNothingUntilItIsWaitedFor: what a scrape asks of its context makes no timer and no channel.
+func TestScrapeContextCostsNothingUntilItIsWaitedFor(t *testing.T) {
+	process := t.Context()
+	n := testing.AllocsPerRun(100, func() {
+		c := &scrapeContext{Context: process, deadline: time.Now().Add(time.Minute)}
+		if at, ok := c.Deadline(); !ok || at.IsZero() || c.Err() != nil || answerTimerOf(c) != &c.timer {
+			t.Error("unexpected")
+		}
+		c.end()
+	})
+	if n > 1 {
+		t.Errorf("%v allocations, want 1", n)
+	}
+}
