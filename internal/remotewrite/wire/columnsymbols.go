@@ -26,13 +26,15 @@ func (s *columnSymbols) beginMessage() {
 }
 
 // read reads the symbols of the next layout, which has n of them.
-func (s *columnSymbols) read(packed snappyBlock, n uint64) (err error) {
+func (s *columnSymbols) read(packed snappyBlock, n uint64) error {
 	if cap(s.text) < packed.plain {
 		s.text = make([]byte, 0, packed.plain+packed.plain/4)
 	}
-	if s.text, err = packed.unpack(s.text[:0]); err != nil {
+	text, err := packed.unpack(s.text[:0])
+	if err != nil {
 		return err
 	}
+	s.text = s.text[:len(text)] // with all its room
 	s.texts = s.texts[:0]
 	for at := 0; at < len(s.text); {
 		text, rest, ok := cutBytes(s.text[at+1:])
