@@ -39,8 +39,9 @@ type loop struct {
 	turns   pageTurns // which page is read next
 
 	// The following are guarded by the schedule's lock.
-	life      life
-	heapIndex int32 // in the heap of due times; -1: not there
+	life        life
+	heapIndex   int32 // in the heap of due times; -1: not there
+	pageSamples int   // of the last page; 0: not known, or it could not be read
 
 	source series.SourceID // of the batches; immutable once the loop has started
 	viaAPI atomic.Bool     // it counts as a target that is scraped through the API server

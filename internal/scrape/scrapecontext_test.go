@@ -18,7 +18,6 @@ func TestScrapeContextEndsAsAUsualOne(t *testing.T) {
 		"with the process":  func(stop context.CancelCauseFunc, _ func()) { stop(stopped) },
 		"at the deadline":   func(context.CancelCauseFunc, func()) { time.Sleep(timeout) },
 		"with the scrape":   func(_ context.CancelCauseFunc, over func()) { over() },
-		"at both":           func(stop context.CancelCauseFunc, _ func()) { time.Sleep(timeout); stop(stopped) },
 		"before the scrape": func(stop context.CancelCauseFunc, over func()) { stop(stopped); over() },
 	} {
 		for _, waits := range []bool{false, true} {
