@@ -3,6 +3,7 @@ package scrape
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,13 +14,7 @@ import (
 func TestScrapeContextEndsAsAUsualOne(t *testing.T) {
 	stopped := errors.New("stopped")
 	const timeout = time.Second
-	for name, end := range map[string]func(stop context.CancelCauseFunc, over func()){
-		"not":               func(context.CancelCauseFunc, func()) {},
-		"with the process":  func(stop context.CancelCauseFunc, _ func()) { stop(stopped) },
-		"at the deadline":   func(context.CancelCauseFunc, func()) { time.Sleep(timeout) },
-		"with the scrape":   func(_ context.CancelCauseFunc, over func()) { over() },
-		"before the scrape": func(stop context.CancelCauseFunc, over func()) { stop(stopped); over() },
-	} {
+	for _, end := range []string{"no end", "process", "deadline", "scrape", "process, then scrape"} {
 		for _, waits := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				process, stop := context.WithCancelCause(t.Context())
@@ -34,7 +29,16 @@ func TestScrapeContextEndsAsAUsualOne(t *testing.T) {
 					child, cancelChild = context.WithCancel(context.WithValue(c, targetKey{}, nil))
 					defer cancelChild()
 				}
-				end(stop, func() { cancel(); c.end() })
+				if strings.Contains(end, "process") {
+					stop(stopped)
+				}
+				switch {
+				case end == "deadline":
+					time.Sleep(timeout)
+				case strings.Contains(end, "scrape"):
+					cancel()
+					c.end()
+				}
 				synctest.Wait()
 				for range 2 {
 					for name, got := range map[string]context.Context{"itself": c, "its child": child} {
@@ -54,7 +58,7 @@ func TestScrapeContextEndsAsAUsualOne(t *testing.T) {
 					}
 				}
 				if t.Failed() {
-					t.Logf("%s, waits %v: want %v, %v", name, waits, usual.Err(), context.Cause(usual))
+					t.Logf("%s, waits %v: want %v, %v", end, waits, usual.Err(), context.Cause(usual))
 				}
 				c.end()
 			})
