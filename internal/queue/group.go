@@ -96,20 +96,21 @@ func (q *FIFO) take(l *lane, most Limit) (State, time.Duration) {
 	return Empty, 0
 }
 
-// shareLayouts gives the records of a group whose layouts are equal the same one. A group may have a thousand layouts,
-// so only those of one length are compared.
+// shareLayouts gives the records of a stream in a group whose layouts are equal the same one: some were read from disk.
 func (q *FIFO) shareLayouts(l *lane) {
-	seen := map[int][]*Layout{}
-	for _, r := range l.group {
+	var seen []*Layout // of the stream
+	for i, r := range l.group {
+		if i > 0 && r.Stream != l.group[i-1].Stream {
+			seen = seen[:0]
+		}
 		layout := r.layout()
 		if layout == nil {
 			continue
 		}
-		n := layout.Len()
-		i := slices.IndexFunc(seen[n], func(o *Layout) bool { return o == layout || o.equal(layout) })
-		if i < 0 {
-			seen[n] = append(seen[n], layout)
-		} else if known := seen[n][i]; known != layout {
+		k := slices.IndexFunc(seen, func(o *Layout) bool { return o == layout || o.equal(layout) })
+		if k < 0 {
+			seen = append(seen, layout)
+		} else if known := seen[k]; known != layout {
 			q.accountLayout(l, layout, -1)
 			q.accountLayout(l, known, 1)
 			r.Records[0].Layout = known

@@ -19,12 +19,23 @@ type Layout struct {
 	Shared string
 	Packed bool                  // it is of an earlier version of this program, which wrote layouts in another form
 	handle unique.Handle[string] // of Shared
+	weak   weak.Pointer[Layout]  // to the layout itself, from NewLayout; it is not cheap to make
 }
 
 // NewLayout returns a layout. Nobody may change data from then on.
 func NewLayout(data, shared []byte) *Layout {
 	h := unique.Make(string(shared))
-	return &Layout{Data: data, Shared: h.Value(), handle: h}
+	l := &Layout{Data: data, Shared: h.Value(), handle: h}
+	l.weak = weak.Make(l)
+	return l
+}
+
+// weakly returns a weak pointer to a layout.
+func (l *Layout) weakly() weak.Pointer[Layout] {
+	if l.weak == (weak.Pointer[Layout]{}) { // it was read from disk
+		return weak.Make(l)
+	}
+	return l.weak
 }
 
 // Len returns the number of bytes.
@@ -34,13 +45,15 @@ func (l *Layout) Len() int { return len(l.Data) + len(l.Shared) }
 func (l *Layout) Append(dst []byte) []byte { return append(append(dst, l.Data...), l.Shared...) }
 
 func (l *Layout) equal(o *Layout) bool {
-	switch {
-	case l.Len() != o.Len() || l.Packed != o.Packed:
+	if l.Len() != o.Len() || l.Packed != o.Packed {
 		return false
-	case len(l.Data) == len(o.Data):
-		return bytes.Equal(l.Data, o.Data) && l.Shared == o.Shared
 	}
-	return bytes.Equal(l.Append(nil), o.Append(nil)) // one of them was read from disk
+	if len(l.Data) > len(o.Data) {
+		l, o = o, l
+	}
+	n := len(l.Data)
+	more := o.Data[n:] // which l has in Shared: o was read from disk
+	return bytes.Equal(l.Data, o.Data[:n]) && l.Shared[:len(more)] == string(more) && l.Shared[len(more):] == o.Shared
 }
 
 func (l *Layout) checksum() uint32 {
@@ -79,7 +92,7 @@ type layouts struct {
 // copyFor returns the copy to which a record refers that is to be written at an offset. A new copy is at that offset.
 // When the record is written, add has to be called.
 func (l *layouts) copyFor(rec Record, at int64, before uint64) *layoutCopy {
-	layout := weak.Make(rec.Layout)
+	layout := rec.Layout.weakly()
 	if c := l.last[layout]; c != nil && c.uses < layoutUses {
 		return c
 	}

@@ -736,3 +736,30 @@ func TestPackedLayoutsStayPacked(t *testing.T) {
 		t.Error("a layout equals one of another form")
 	}
 }
+
+// TestLayoutsAreComparedWithoutACopy: one that was read from disk has all its bytes in Data.
+func TestLayoutsAreComparedWithoutACopy(t *testing.T) {
+	const text = "symbols rows"
+	for _, x := range []struct {
+		a, b  *Layout
+		equal bool
+	}{
+		{&Layout{Data: []byte("symbols "), Shared: "rows"}, &Layout{Data: []byte(text)}, true},
+		{&Layout{Data: []byte("symbols "), Shared: "rows"}, &Layout{Data: []byte("symbols "), Shared: "rows"}, true},
+		{&Layout{Data: []byte("symbols "), Shared: "rows"}, &Layout{Data: []byte("symb"), Shared: "ols rows"}, true},
+		{&Layout{Shared: text}, &Layout{Data: []byte(text)}, true},
+		{&Layout{Data: []byte("symbols "), Shared: "rows"}, &Layout{Data: []byte("symbols_rows")}, false},
+		{&Layout{Data: []byte("symbols "), Shared: "rows"}, &Layout{Data: []byte("symbols rowx")}, false},
+		{&Layout{Data: []byte("symbols "), Shared: "rows"}, &Layout{Data: []byte("symbols rows ")}, false},
+		{&Layout{Data: []byte("symbols "), Shared: "rowx"}, &Layout{Data: []byte("symb"), Shared: "ols rows"}, false},
+		{&Layout{Data: []byte(text)}, &Layout{Data: []byte(text), Packed: true}, false},
+	} {
+		var got bool
+		if n := testing.AllocsPerRun(10, func() { got = x.a.equal(x.b) && x.b.equal(x.a) }); n > 0 {
+			t.Errorf("%q, %q: %v allocations", x.a.Append(nil), x.b.Append(nil), n)
+		}
+		if got != x.equal || x.b.equal(x.a) != x.equal {
+			t.Errorf("%q and %q: equal is %v", x.a.Append(nil), x.b.Append(nil), got)
+		}
+	}
+}

@@ -193,16 +193,21 @@ func (w *world) next(lane int) bool {
 	for _, r := range group {
 		w.nextRequest(lane, r, again != nil)
 	}
-	same := map[string]*Layout{}
+	type layoutOfStream struct {
+		stream uint64
+		data   string
+	}
+	same := map[layoutOfStream]*Layout{}
 	for _, r := range group {
 		layout := r.Records[0].Layout
 		if layout == nil {
 			continue
 		}
-		if o := same[string(layout.Data)]; o != nil && o != layout {
-			w.t.Errorf("lane %d gives a layout twice in a group", lane)
+		key := layoutOfStream{r.Stream, string(layout.Data)}
+		if o := same[key]; o != nil && o != layout {
+			w.t.Errorf("lane %d gives a layout of a stream twice in a group", lane)
 		}
-		same[string(layout.Data)] = layout
+		same[key] = layout
 	}
 	if again != nil && fmt.Sprint(again) != fmt.Sprint(w.inFlight[lane]) {
 		w.t.Errorf("lane %d gives %v, then %v", lane, again, w.inFlight[lane])

@@ -9,8 +9,8 @@ import (
 )
 
 // answerTimer measures how long the target of a scrape takes to answer: from the request sent to the first byte of the
-// response. It is the context of the scrape's requests, so that both clients find it. If there are several requests
-// (redirects, or an idle connection that was closed), the last one counts. Example of a scrape that waits for memory:
+// response. Both clients find it in the context of the scrape. If there are several requests (redirects, or an idle
+// connection that was closed), the last one counts. Example of a scrape that waits for memory:
 //
 //	0.0 s  begins
 //	0.2 s  sent      a connection is open, and the request is written
@@ -20,7 +20,6 @@ import (
 // Safe for concurrent use: net/http reports from goroutines of its own, even after the scrape. A nil answerTimer does
 // nothing.
 type answerTimer struct {
-	context.Context
 	began time.Time
 	at    [moments]atomic.Int64 // nanoseconds since began, and 1; 0: not yet
 }
@@ -36,14 +35,6 @@ const (
 )
 
 type answerKey struct{}
-
-// Value implements context.Context.
-func (t *answerTimer) Value(key any) any {
-	if key == (answerKey{}) {
-		return t
-	}
-	return t.Context.Value(key)
-}
 
 // answerTimerOf returns the timer of a request; nil: nobody wants to know.
 func answerTimerOf(ctx context.Context) *answerTimer {

@@ -57,7 +57,13 @@ func (s *hangingConn) Close() error {
 	return nil
 }
 
-func (s *hangingConn) SetDeadline(time.Time) error { return s.Close() }
+// SetDeadline closes the connection at its deadline, since it is not used afterwards.
+func (s *hangingConn) SetDeadline(at time.Time) error {
+	if !at.IsZero() {
+		time.AfterFunc(time.Until(at), func() { _ = s.Close() })
+	}
+	return nil
+}
 
 // noSink discards every batch.
 type noSink struct{}

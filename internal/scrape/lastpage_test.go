@@ -184,7 +184,7 @@ func TestLastPageWhileAScrapeEnds(t *testing.T) {
 	r.ScrapeOnce(t.Context(), 0, 1)
 	r.pages.set("a:1", "y 1\nz 1\n")
 	l := r.inTurn()[0]
-	read := l.read(t.Context(), time.Now(), time.Now())
+	read := l.read(&scrapeContext{Context: t.Context(), deadline: time.Now().Add(time.Minute)}, time.Now(), time.Now())
 	if read.err != nil {
 		t.Fatal(read.err)
 	}

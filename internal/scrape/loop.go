@@ -39,8 +39,9 @@ type loop struct {
 	turns   pageTurns // which page is read next
 
 	// The following are guarded by the schedule's lock.
-	life      life
-	heapIndex int32 // in the heap of due times; -1: not there
+	life        life
+	heapIndex   int32 // in the heap of due times; -1: not there
+	pageSamples int   // of the last page; 0: not known, or it could not be read
 
 	source series.SourceID // of the batches; immutable once the loop has started
 	viaAPI atomic.Bool     // it counts as a target that is scraped through the API server
@@ -204,9 +205,10 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	ts := l.stamps.scrape(start, l.due, l.target.interval)
 
 	r := pageRead{err: forced}
-	timer := &answerTimer{Context: ctx, began: start}
+	own := &scrapeContext{Context: ctx, deadline: start.Add(l.target.timeout), timer: answerTimer{began: start}}
 	if forced == nil {
-		r = l.readOrFail(timer, start, ts)
+		r = l.readOrFail(own, start, ts)
+		own.end()
 		if r.err != nil && ctx.Err() != nil {
 			if r.batch != nil {
 				l.abandon()
@@ -238,7 +240,7 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	if forced == nil {
 		l.noteTurn(r, restarted)
 	}
-	l.notePace(timer, took, err)
+	l.notePace(&own.timer, took, err)
 	l.remember(ts, took, r)
 }
 

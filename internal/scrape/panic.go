@@ -1,7 +1,6 @@
 package scrape
 
 import (
-	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -48,7 +47,7 @@ func (p *panics) isNew(at stackKey) bool {
 
 // readOrFail is read with a recover: a panic fails this scrape only. It also replaces the page, because the panic may
 // have left the page half changed.
-func (l *loop) readOrFail(ctx context.Context, start, at time.Time) (r pageRead) {
+func (l *loop) readOrFail(ctx *scrapeContext, start, at time.Time) (r pageRead) {
 	defer func() {
 		value := recover()
 		if value == nil {

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -167,7 +168,7 @@ func (p *plainClient) sendOn(ctx context.Context, c *conn, t *target, a ask) (*e
 	}
 	x.takeBuffer(first)
 	if err := x.readHeader(); err != nil {
-		return nil, x.lease.explain(causeOr(ctx, err))
+		return nil, x.lease.explain(x.cause(err))
 	}
 	succeeded = true
 	return x, nil
@@ -177,7 +178,7 @@ func (p *plainClient) sendOn(ctx context.Context, c *conn, t *target, a ask) (*e
 type exchange struct {
 	plain     *plainClient
 	ctx       context.Context
-	stopAbort func() bool // the end of ctx no longer aborts; false: ctx has ended already
+	stopAbort func() bool // the end of the process no longer aborts; false: it has ended already
 	lease     *lease
 	source    connReader
 	in        inbuf   // reads source
@@ -195,6 +196,7 @@ type connReader struct {
 	conn *conn
 	io   rawIO
 	left int64
+	late bool // the connection has reached its deadline
 }
 
 func (s *connReader) Read(p []byte) (int, error) {
@@ -206,14 +208,27 @@ func (s *connReader) Read(p []byte) (int, error) {
 	}
 	n, err := s.io.read(s.conn, p)
 	s.left -= int64(n)
+	s.late = s.late || err != nil && errors.Is(err, os.ErrDeadlineExceeded)
 	return n, err
 }
 
 // begin prepares for a request over c.
 func (x *exchange) begin(ctx context.Context, c *conn) {
 	x.ctx, x.source.conn, x.source.left = ctx, c, maxHeaderBytes
-	x.complete, x.reusable = false, true
-	x.stopAbort = context.AfterFunc(ctx, c.abort)
+	x.complete, x.reusable, x.source.late = false, true, false
+	deadline, _ := ctx.Deadline()
+	_ = c.SetDeadline(deadline)
+	x.stopAbort = context.AfterFunc(processOf(ctx), c.abort)
+}
+
+// cause returns the cause of the end of ctx, or err if ctx has not ended. The deadline of the connection, which is that
+// of ctx, may come a moment earlier.
+func (x *exchange) cause(err error) error {
+	late := x.source.late || errors.Is(err, os.ErrDeadlineExceeded)
+	if _, limited := x.ctx.Deadline(); limited && late && x.ctx.Err() == nil {
+		return context.DeadlineExceeded
+	}
+	return causeOr(x.ctx, err)
 }
 
 // awaitResponse sends the request, waits for the first byte of the response, and then for memory.
@@ -222,10 +237,11 @@ func (x *exchange) awaitResponse() (first byte, err error) {
 	timer.note(requestSent)
 	first, err = x.source.io.ask(c)
 	if err != nil {
-		if c.used && x.ctx.Err() == nil {
+		err = x.cause(err)
+		if c.used && x.ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
 			return 0, errClosedWhileIdle
 		}
-		return 0, causeOr(x.ctx, err)
+		return 0, err
 	}
 	timer.note(firstByte)
 	c.used = true
@@ -315,7 +331,7 @@ func (x *exchange) note(err error) error {
 	if err == io.EOF {
 		x.complete = true
 	} else if err != nil {
-		err = causeOr(x.ctx, err)
+		err = x.cause(err)
 	}
 	return err
 }
@@ -323,10 +339,11 @@ func (x *exchange) note(err error) error {
 // Close ends the exchange and is called once. It keeps the connection if another request can be sent on it.
 func (x *exchange) Close() error {
 	c := x.source.conn
-	aborted := !x.stopAbort()
+	aborted := !x.stopAbort() || x.ctx.Err() != nil
 	stalled := !x.lease.end()
 	x.source.io.end()
 	if !aborted && !stalled && x.reusable && x.complete && !x.framed.trailed && x.behind() == 0 {
+		_ = c.SetDeadline(time.Time{})
 		x.plain.idle.put(c)
 	} else {
 		_ = c.Close()

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -554,4 +556,54 @@ func TestTargetsOfOneAddressShareAConnection(t *testing.T) {
 	}
 	end(loops[1])
 	eventually(t, "the connection ends with the last target", func() bool { return w.open.Load() == 0 })
+}
+
+// earlyConn is a connection that reaches its deadline before its last byte, and before the context of the scrape ends.
+type earlyConn struct {
+	net.Conn
+	data string
+}
+
+func (c *earlyConn) Read(b []byte) (int, error) {
+	n := copy(b, c.data)
+	if c.data = c.data[n:]; n == 0 {
+		return 0, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+	}
+	return n, nil
+}
+
+func (*earlyConn) Write(b []byte) (int, error)   { return len(b), nil }
+func (*earlyConn) Close() error                  { return nil }
+func (*earlyConn) SetDeadline(_ time.Time) error { return nil }
+
+// TestDeadlineOfTheConnectionComesEarly: the error is that of the timeout all the same.
+func TestDeadlineOfTheConnectionComesEarly(t *testing.T) {
+	const page = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nx 1\n"
+	for _, data := range []string{"", page[:20], page, "HTTP/1.1 200  OK\r\nContent-Length: 100\r\n\r\nx 1\n"} {
+		for _, used := range []bool{false, true} {
+			r := newRig()
+			r.apply(t, job(t, ""))
+			r.discover(at("a:1"))
+			l := r.inTurn()[0]
+			plain := newPlainClient(func(context.Context, string, string) (net.Conn, error) {
+				if used {
+					t.Error("another connection")
+				}
+				return &earlyConn{data: data}, nil
+			}, l.job.fetcher.request, nil)
+			if used {
+				c := &conn{Conn: &earlyConn{data: data}, addr: l.target.hostPort, used: true, abort: func() {}}
+				plain.idle.put(c)
+			}
+			ctx := &scrapeContext{Context: t.Context(), deadline: time.Now().Add(time.Hour)}
+			got, err := plain.get(ctx, l.target, ask{})
+			if err == nil {
+				_, err = io.ReadAll(got.body)
+				_ = got.body.Close()
+			}
+			if !errors.Is(err, context.DeadlineExceeded) || reasonOf(err) != "timeout" {
+				t.Errorf("%q, used %v: %v", data, used, err)
+			}
+		}
+	}
 }

@@ -181,18 +181,30 @@ func crowd(r *rig) (targets []model.LabelSet) {
 }
 
 func TestConcurrentScrapesOfAWaveAreLimited(t *testing.T) {
-	during(t, func(t *testing.T, r *rig) {
-		r.pages.delay = slowScrape / 2
-		r.apply(t, job(t, ""))
-		r.discover(crowd(r)...)
-		pass(30 * time.Second)
-		if r.pages.most != maxConcurrentScrapes {
-			t.Errorf("%d scrapes at once, want %d", r.pages.most, maxConcurrentScrapes)
-		}
-		if n := r.batches(); n < 590 || n > 610 {
-			t.Errorf("%d scrapes of 200 targets in 30 s, want about 600", n)
-		}
-	})
+	for samples, want := range map[int][2]int{ // least and most
+		1: {3, maxSmallScrapes}, smallPages / 3: {3, 3}, smallPages/2 + 1: {maxConcurrentScrapes, maxConcurrentScrapes},
+	} {
+		during(t, func(t *testing.T, r *rig) {
+			r.pages.delay = slowScrape / 2
+			targets := crowd(r)
+			for _, at := range targets {
+				r.pages.set(string(at[model.AddressLabel]), string(pageOf(samples)))
+			}
+			r.apply(t, job(t, "  metric_relabel_configs: [{action: drop}]\n")) // the test need not learn them
+			r.discover(targets...)
+			pass(9 * time.Second)
+			if r.pages.most != maxConcurrentScrapes {
+				t.Errorf("%d unknown pages at once, want %d", r.pages.most, maxConcurrentScrapes)
+			}
+			pass(21 * time.Second)
+			if most := r.pages.most; most < want[0] || most > want[1] {
+				t.Errorf("%d pages of %d samples at once, want %v", most, samples, want)
+			}
+			if n := r.batches(); n < 590 || n > 610 {
+				t.Errorf("%d scrapes of 200 targets in 30 s, want about 600", n)
+			}
+		})
+	}
 }
 
 func TestRow52SlowScrapesHoldNobodyUp(t *testing.T) {

@@ -33,15 +33,13 @@ type pageRead struct {
 
 // read fetches the page that is due, the whole one or the filtered one. If what comes speaks against the filter, it
 // fetches the other page in its place, within the same timeout. The caller commits or abandons the page then.
-func (l *loop) read(process context.Context, start, at time.Time) pageRead {
-	ctx, cancel := context.WithTimeout(process, l.target.timeout)
-	defer cancel()
+func (l *loop) read(ctx *scrapeContext, start, at time.Time) pageRead {
 	l.turns.follow(uint8(l.job.filter.reloads.Load()))
 	r := l.readPage(ctx, start, at, l.takesFilter() && l.turns.isFiltered())
 	if missing, doubt := l.doubts(ctx, r); doubt {
 		r = l.readOther(ctx, start, at, r, missing)
 	}
-	if r.unfetched && process.Err() == nil { // a scrape that the end of the process cut off is not logged
+	if r.unfetched && ctx.Context.Err() == nil { // a scrape that the end of the process cut off is not logged
 		l.job.failures.write(l.target.shown, errorText(r.err))
 	}
 	return r

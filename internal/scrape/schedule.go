@@ -20,16 +20,19 @@ type schedule struct {
 
 	mu         sync.Mutex // guards the following, and the life of every loop
 	dueTimes   dueTimes
-	concurrent []*loop            // running scrapes that count against maxConcurrentScrapes, oldest first
+	concurrent []*loop            // running scrapes that began less than slowScrape ago, oldest first
 	hosts      map[string][]*loop // host:port of each running scrape -> loops that are queued behind it
 	running    sync.WaitGroup
 }
 
 // To save memory, at most maxConcurrentScrapes scrapes run that began less than slowScrape ago. Older ones do not
-// count. A scrape that has waited for maxWait after its due time starts anyway: two waves (waveLength in waves.go),
-// that is, 100 ms.
+// count. Up to maxSmallScrapes run if their last pages had at most smallPages samples together: with two small pages on
+// their way, the process would sleep and wake for each. For example, eight pages of 300 samples, two of 2,000. A scrape
+// that has waited for maxWait after its due time starts anyway: two waves (waveLength in waves.go), that is, 100 ms.
 const (
 	maxConcurrentScrapes = 2 // not a hard limit: slow scrapes do not count; pageMemory limits the memory of all
+	maxSmallScrapes      = 8
+	smallPages           = 2_500 // samples
 	slowScrape           = 5 * time.Millisecond
 	maxWait              = 2 * waveLength
 )
@@ -130,7 +133,7 @@ func (s *schedule) runDue(ctx context.Context) time.Duration {
 	for len(s.dueTimes.entries) > 0 && ctx.Err() == nil {
 		l := s.dueTimes.entries[0].l
 		now := time.Now()
-		wait := max(l.life.due.Sub(now), min(s.untilSlot(now), l.life.due.Add(maxWait).Sub(now)))
+		wait := max(l.life.due.Sub(now), min(s.untilSlot(l, now), l.life.due.Add(maxWait).Sub(now)))
 		if wait > 0 {
 			return wait
 		}
@@ -148,16 +151,28 @@ func (s *schedule) runDue(ctx context.Context) time.Duration {
 	return time.Hour
 }
 
-// untilSlot returns how long until a slot is free, even if no scrape ends: a running scrape stops counting after
-// slowScrape. 0: a slot is free.
-func (s *schedule) untilSlot(now time.Time) time.Duration {
+// untilSlot returns how long until a slot is free for a loop, even if no scrape ends: a running scrape stops counting
+// after slowScrape. 0: a slot is free.
+func (s *schedule) untilSlot(next *loop, now time.Time) time.Duration {
 	for len(s.concurrent) > 0 && now.Sub(s.concurrent[0].life.began) >= slowScrape {
 		s.concurrent = slices.Delete(s.concurrent, 0, 1)
 	}
-	if n := len(s.concurrent); n >= maxConcurrentScrapes {
-		return s.concurrent[n-maxConcurrentScrapes].life.began.Add(slowScrape).Sub(now)
+	n := len(s.concurrent)
+	if n < maxConcurrentScrapes || n < maxSmallScrapes && s.areSmall(next) {
+		return 0
 	}
-	return 0
+	return s.concurrent[n-maxConcurrentScrapes].life.began.Add(slowScrape).Sub(now)
+}
+
+// areSmall reports whether the pages of a loop and of the running scrapes are small, as far as is known.
+func (s *schedule) areSmall(next *loop) bool {
+	samples := next.pageSamples
+	for _, l := range s.concurrent {
+		if samples += l.pageSamples; l.pageSamples == 0 {
+			return false
+		}
+	}
+	return next.pageSamples > 0 && samples <= smallPages
 }
 
 // tryScrape begins the scrape of a loop whose host is free, in a goroutine of its own. It returns false if the loop has
@@ -188,6 +203,7 @@ func (s *schedule) finish(ctx context.Context, l *loop) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	s.concurrent = slices.DeleteFunc(s.concurrent, func(other *loop) bool { return other == l })
+	l.pageSamples = l.status.counts.Scraped
 	host := l.target.hostPort
 	queued := s.hosts[host]
 	delete(s.hosts, host)

@@ -12,8 +12,9 @@ const (
 	waveLength   = 50 * time.Millisecond
 
 	// How many targets each wave has at least, if there are several: 25 with an interval of 10 s, 50 from 20 s on. It
-	// has up to twice as many while there are fewer than most waves. Two scrapes begin in slowScrape, so those of 50
-	// targets that answer slowly begin within 125 ms, about the lateness that timestamps tolerate, see toleranceShare.
+	// has up to twice as many while there are fewer than most waves. At least two scrapes begin in slowScrape, so those
+	// of 50 targets that answer slowly begin within 125 ms, about the lateness that timestamps tolerate, see
+	// toleranceShare.
 	leastShare   = 400 * time.Millisecond // of the interval, for each target
 	maxLeast     = 50
 	pageOfTarget = 2_500 // samples: a larger page counts as one target for each 2,500 begun

@@ -31,7 +31,7 @@ type columnJoiner struct {
 	v1      *columnWriterV1 // nil: no message was made as 1.0
 	as      Protocol
 	block   []byte // scratch of pack
-	need    int    // about the largest size of values and a message in the last group
+	need    int    // about the memory that the largest message of the last group needed
 }
 
 // joinedStream is the messages of a stream.
@@ -234,7 +234,6 @@ func (j *columnJoiner) readColumns(s *joinedStream, rows int) error {
 		return errDamaged
 	}
 	j.values = slices.Grow(j.values[:0], samples)[:samples]
-	j.need = max(j.need, 8*samples)
 	write, values := j.samples(), j.values
 	write.beginColumns()
 	if j.as == V1 {
@@ -281,7 +280,7 @@ func (j *columnJoiner) finish() {
 		block := j.v1.finish()
 		body := append(j.pool.emptyBody(len(block)), block...)
 		j.message.joined = &joinedMessage{j.group, joinedPart{j.began, j.at}, body}
-		j.need = max(j.need, len(body))
+		j.need = max(j.need, len(body)+8*len(j.values)+j.symbols.used())
 	} else {
 		j.message.Fragments = [][]byte{j.pack()}
 	}
@@ -305,8 +304,14 @@ func (j *columnJoiner) pack() []byte {
 	out = appendUvarint(appendUvarint(out, uint64(size)), plain)
 	out = append(append(out, packed...), fresh...)
 	out = append(appendUvarint(out, uint64(j.write.at)), series...)
-	j.need = max(j.need, len(out))
+	j.need = max(j.need, j.used())
 	return out
+}
+
+// used returns about how much memory the present message needs.
+func (j *columnJoiner) used() int {
+	return 8*len(j.values) + j.symbols.used() + j.write.n + len(j.write.longTexts.written) +
+		snappy.MaxEncodedLen(len(j.symbols.fresh))
 }
 
 // kept returns how much memory the joiner keeps.

@@ -27,7 +27,7 @@ func (s *columnSymbols) beginMessage() {
 }
 
 // read reads the symbols of the next layout, which has n of them.
-func (s *columnSymbols) read(packed snappyBlock, n uint64) (err error) {
+func (s *columnSymbols) read(packed snappyBlock, n uint64) error {
 	if s.isFirst {
 		s.isFirst = false
 		s.first, s.text = s.text, s.first
@@ -36,9 +36,11 @@ func (s *columnSymbols) read(packed snappyBlock, n uint64) (err error) {
 	if cap(s.text) < packed.plain {
 		s.text = make([]byte, 0, packed.plain+packed.plain/4)
 	}
-	if s.text, err = packed.unpack(s.text[:0]); err != nil {
+	text, err := packed.unpack(s.text[:0])
+	if err != nil {
 		return err
 	}
+	s.text = s.text[:len(text)] // with all its room
 	s.texts = s.texts[:0]
 	for at := 0; at < len(s.text); {
 		text, rest, ok := cutBytes(s.text[at+1:])
@@ -137,6 +139,12 @@ func (s *columnSymbols) fieldSize(ref uint32) int {
 
 // size returns the size of the symbols of the message.
 func (s *columnSymbols) size() int { return s.whole.plain + len(s.fresh) }
+
+// used returns about how much memory the symbols of the message need.
+func (s *columnSymbols) used() int {
+	return len(s.text) + len(s.first) + len(s.fresh) + 4*(len(s.known)+len(s.before)+len(s.texts)+len(s.firsts)) +
+		s.group.used()
+}
 
 // kept returns how much memory is kept.
 func (s *columnSymbols) kept() int {

@@ -464,19 +464,37 @@ func TestMergeOfManyLayouts(t *testing.T) {
 	checkMergeOfColumns(t, "many layouts", new(Pool), columns, plain, Limits{})
 }
 
-// TestMergeOfColumnsKeepsMemory: a merge costs a handful of allocations.
+// TestMergeOfColumnsKeepsMemory: a merge costs a handful of allocations, also of many layouts without a symbol in
+// common.
 func TestMergeOfColumnsKeepsMemory(t *testing.T) {
-	columns, _ := columnsOf(t, 1, 3, 2000)
-	var p Pool
-	n := testing.AllocsPerRun(20, func() {
-		merged, err := p.Merge(columns[0], Limits{})
-		if err != nil {
-			t.Fatal(err)
+	large, _ := columnsOf(t, 1, 3, 2000)
+	for name, group := range map[string][]Message{"one target": large[0], "small targets": strangers(100, 200)} {
+		var p Pool
+		n := testing.AllocsPerRun(20, func() {
+			merged, err := p.Merge(group, Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.ReleaseMerged(merged)
+		})
+		if n > 4 {
+			t.Errorf("%s: allocations = %v, want at most 4", name, n)
 		}
-		p.ReleaseMerged(merged)
-	})
-	if n > 4 {
-		t.Errorf("allocations for 6,000 samples = %v, want at most 4", n)
+		t.Logf("%s: %v allocations, %d bytes kept", name, n, p.joiner.kept())
 	}
-	t.Logf("%v allocations, %d bytes kept", n, p.joiner.kept())
+}
+
+// strangers are columns of targets that have nearly no symbol in common.
+func strangers(targets, size int) (group []Message) {
+	for i := range targets {
+		var rows []testRow
+		for k := range size {
+			cluster := fmt.Sprintf("outbound|8080||service-%d.namespace-%d.svc.cluster.local", k, i)
+			rows = append(rows, testRow{labels: []string{"__name__", "up", "cluster", cluster}, value: 1, at: 1000})
+		}
+		m := columnOfRows(rows, messageOfRows(rows, 0))
+		m.Stream = uint64(i + 1)
+		group = append(group, m)
+	}
+	return group
 }

@@ -69,5 +69,8 @@ func (t *textNumbers) find(text []byte) (key uint64, n uint32, known bool) {
 	}
 }
 
+// used returns about how much memory the texts need. A table has two slots for each text.
+func (t *textNumbers) used() int { return (24 + 2*16) * len(t.texts) }
+
 // size returns how much memory it keeps.
 func (t *textNumbers) size() int { return 24*cap(t.texts) + 16*len(t.byHash.slots) }
