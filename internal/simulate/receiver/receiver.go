@@ -1,11 +1,14 @@
 package receiver
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -27,12 +30,13 @@ type Series struct {
 // Receiver is a remote write endpoint.
 type Receiver struct {
 	name   string
-	accept Accept
+	sink   Sink
+	log    func(line string) // a line for each request; nil: none
 	server *http.Server
 	served chan error
 
-	mu       sync.Mutex // guards the following; locked while a request is judged, never while it waits
-	fault    Fault
+	mu       sync.Mutex       // guards the following; locked while a request is judged, never while it waits
+	faults   []namedFault     // by begin
 	pauses   map[string]pause // by the host of the sender that was asked for it
 	builder  labels.ScratchBuilder
 	key      []byte
@@ -44,11 +48,19 @@ type Receiver struct {
 // pause is a time without requests, which an answer asked for with Retry-After.
 type pause struct{ from, to time.Time }
 
+type namedFault struct {
+	name string
+	Fault
+}
+
 // underWay is how long after an answer with Retry-After a request may arrive that was sent before the answer came.
 const underWay = 500 * time.Millisecond
 
-// Accept is called for each stored sample, with the host that sent it.
-type Accept func(from string, s *Series, sample Sample)
+// Sink takes what a receiver stores, and what it refuses because it is late. from is the host that sent it.
+type Sink interface {
+	Accept(from string, s *Series, x Sample)
+	Late(from string, s *Series, x Sample)
+}
 
 // Counts say what happened to requests and samples.
 type Counts struct {
@@ -59,9 +71,9 @@ type Counts struct {
 	Early                        int // requests before the end of a pause that Retry-After asked for
 }
 
-// New returns a receiver. It calls accept for each sample that it stores, in the order of arrival.
-func New(name string, accept Accept) *Receiver {
-	return &Receiver{name: name, accept: accept, series: map[string]*Series{}, pauses: map[string]pause{},
+// New returns a receiver. log gets a line for each request that is judged, which says what it had; nil: nobody asks.
+func New(name string, sink Sink, log func(line string)) *Receiver {
+	return &Receiver{name: name, sink: sink, log: log, series: map[string]*Series{}, pauses: map[string]pause{},
 		served: make(chan error, 1)}
 }
 
@@ -80,11 +92,18 @@ func (r *Receiver) Close() error {
 	return err
 }
 
-// Set replaces the fault.
-func (r *Receiver) Set(f Fault) {
+// Begin starts a fault under a name. The fault that began last is in force.
+func (r *Receiver) Begin(name string, f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fault = f
+	r.faults = append(r.faults, namedFault{name, f})
+}
+
+// End ends the fault with a name.
+func (r *Receiver) End(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = slices.DeleteFunc(r.faults, func(f namedFault) bool { return f.name == name })
 }
 
 // Counts returns what has happened so far.
@@ -172,7 +191,10 @@ func (r *Receiver) begin(from string) Fault {
 		r.counts.Early++
 		r.problem("a request of %s, %v before the end of a pause of %v", from, p.to.Sub(now), p.to.Sub(p.from))
 	}
-	return r.fault
+	if n := len(r.faults); n > 0 {
+		return r.faults[n-1].Fault
+	}
+	return Fault{}
 }
 
 // Forgive ends the pause of a sender that cannot know of it any more: it was started again or has new settings.
@@ -199,24 +221,27 @@ func (r *Receiver) take(from string, body []byte, p Protocol, fault Fault) (stor
 		r.problem("%v", err)
 		return 0, "", err
 	}
-	// A 1.0 request is judged whole before anything of it is stored.
-	if p == V1 {
-		for _, row := range rows {
-			if _, why := r.judge(row, fault); why != "" {
-				r.counts.Rejected++
-				return 0, why, nil
-			}
+	good := make([][]Sample, len(rows))
+	for i, row := range rows {
+		var late []Sample
+		var why string
+		good[i], late, why = r.judge(row, fault)
+		refused = firstOf(refused, why)
+		for _, s := range late {
+			r.sink.Late(from, row.series, s)
 		}
 	}
-	for _, row := range rows {
-		good, why := r.judge(row, fault)
-		for _, s := range good {
+	for i, row := range rows {
+		if p == V1 && refused != "" {
+			break // a 1.0 request is rolled back whole
+		}
+		for _, s := range good[i] {
 			r.store(from, row.series, s)
 		}
-		stored += len(good)
-		if refused == "" {
-			refused = why
-		}
+		stored += len(good[i])
+	}
+	if r.log != nil {
+		r.log(fmt.Sprintf("%s from %s: %d.0, %s, stored %d, %q", r.name, from, p, digest(rows), stored, refused))
 	}
 	if refused != "" {
 		r.counts.Rejected++
@@ -227,10 +252,10 @@ func (r *Receiver) take(from string, body []byte, p Protocol, fault Fault) (stor
 }
 
 // judge returns the samples of a row that are good, and why the first of the others is not.
-func (r *Receiver) judge(row row, fault Fault) (good []Sample, why string) {
+func (r *Receiver) judge(row row, fault Fault) (good, late []Sample, why string) {
 	if fault.poisons(row.series) {
 		r.counts.Poisoned += len(row.samples)
-		return nil, "label value is not allowed here" // words that do not mean late
+		return nil, nil, "label value is not allowed here" // words that do not mean late
 	}
 	last, known := row.series.last, row.series.stored
 	good = row.samples[:0:0]
@@ -245,10 +270,11 @@ func (r *Receiver) judge(row row, fault Fault) (good []Sample, why string) {
 			why = firstOf(why, "duplicate sample for timestamp")
 		default:
 			r.counts.OutOfOrder++
+			late = append(late, s)
 			why = firstOf(why, "out of order sample")
 		}
 	}
-	return good, why
+	return good, late, why
 }
 
 func firstOf(a, b string) string {
@@ -258,6 +284,21 @@ func firstOf(a, b string) string {
 	return b
 }
 
+// digest returns a text that is the same for two requests with the same samples, in whatever order of series.
+func digest(rows []row) string {
+	sum, samples := uint64(0), 0
+	for _, row := range rows {
+		for _, s := range row.samples {
+			h := fnv.New64a()
+			_, _ = h.Write([]byte(row.series.Key))
+			_ = binary.Write(h, binary.LittleEndian, s)
+			sum += h.Sum64() // a sum does not depend on the order
+			samples++
+		}
+	}
+	return fmt.Sprintf("%d samples %016x", samples, sum)
+}
+
 func (r *Receiver) store(from string, s *Series, sample Sample) {
 	if s.stored && s.last == sample {
 		r.counts.Again++
@@ -265,7 +306,7 @@ func (r *Receiver) store(from string, s *Series, sample Sample) {
 	}
 	s.stored, s.last = true, sample
 	r.counts.Stored++
-	r.accept(from, s, sample)
+	r.sink.Accept(from, s, sample)
 }
 
 // seriesOf returns the series with the labels.

@@ -27,15 +27,20 @@ type sample struct {
 type bench struct {
 	*Receiver
 	stored []sample
+	late   int
 }
 
 func newBench() *bench {
 	b := &bench{}
-	b.Receiver = New("r", func(_ string, s *Series, x Sample) {
-		b.stored = append(b.stored, sample{s.Labels.Get("__name__"), x.Time, x.Value()})
-	})
+	b.Receiver = New("r", b, nil)
 	return b
 }
+
+func (b *bench) Accept(_ string, s *Series, x Sample) {
+	b.stored = append(b.stored, sample{s.Labels.Get("__name__"), x.Time, x.Value()})
+}
+
+func (b *bench) Late(string, *Series, Sample) { b.late++ }
 
 // post sends samples, each as a series of its own unless the one before has the same name.
 func (b *bench) post(t *testing.T, p Protocol, samples ...sample) *http.Response {
@@ -133,7 +138,7 @@ func TestJudgesAsPrometheus(t *testing.T) {
 				if n := len(b.Problems()); n != tc.wrong {
 					t.Errorf("%d.0: problems %q, want %d", p, b.Problems(), tc.wrong)
 				}
-				if c := b.Counts(); c.Again != tc.again || c.OutOfOrder != tc.ooOrder {
+				if c := b.Counts(); c.Again != tc.again || c.OutOfOrder != tc.ooOrder || b.late != tc.ooOrder {
 					t.Errorf("%d.0: %+v, want %d again, %d out of order", p, c, tc.again, tc.ooOrder)
 				}
 			}
@@ -171,7 +176,7 @@ func TestFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for p, want := range map[Protocol]int{V1: tc.v1, V2: tc.v2} {
 				b := newBench()
-				b.Set(tc.fault)
+				b.Begin("f", tc.fault)
 				got := 0
 				func() {
 					defer func() {
@@ -208,11 +213,11 @@ func TestPausesAreWatched(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench()
-				b.Set(Fault{Status: 429, RetryAfter: 10 * time.Second})
+				b.Begin("f", Fault{Status: 429, RetryAfter: 10 * time.Second})
 				if got := b.post(t, V2, sample{"a", 10, 1}); got.Header.Get("Retry-After") != "10" {
 					t.Errorf("Retry-After %q, want 10", got.Header.Get("Retry-After"))
 				}
-				b.Set(Fault{})
+				b.End("f")
 				if tc.forgive {
 					b.Forgive("192.0.2.1") // the address of httptest
 				}

@@ -1,0 +1,462 @@
+package oracle
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
+)
+
+// Delays of the product that the oracle allows.
+const (
+	// runningScrape is how long before a kill a scrape may have been answered whose samples are lost.
+	runningScrape = time.Second
+	// discoveryDelay is how long after a change of the pods the targets may follow.
+	discoveryDelay = 15 * time.Second
+	// mostMissed is how many turns in a row may be missing.
+	mostMissed = 3
+)
+
+// Judge compares everything before a time, after all of it has been delivered, and forgets it.
+func (o *Oracle) Judge(until time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, name := range o.order {
+		p := o.pods[name]
+		for _, r := range o.names {
+			o.judgePod(r, p, until)
+		}
+	}
+	o.judged = until
+	o.forget(until)
+}
+
+// judgePod compares what a receiver has of a pod.
+func (o *Oracle) judgePod(receiver string, p *pod, until time.Time) {
+	d := o.receivers[receiver].pods[p.name]
+	if d == nil {
+		d = &delivered{states: map[string]*liveness{}}
+		o.receivers[receiver].pods[p.name] = d
+	}
+	n := 0
+	for ; n < len(d.batches) && d.batches[n].at < until.UnixMilli(); n++ {
+		o.judgeLostPages(receiver, p, d, d.batches[n].time())
+		o.judgeBatch(receiver, p, d, d.batches[n])
+	}
+	d.batches = slices.Clone(d.batches[n:])
+	o.judgeLostPages(receiver, p, d, until.Add(-time.Minute))
+	for _, rev := range slices.Sorted(maps.Keys(d.states)) {
+		o.judgeEnd(receiver, p, d, rev, until)
+	}
+	o.judgeForgotten(receiver, p, d, until)
+}
+
+// want is the value that a sample must have: bits, or a number between 0 and most.
+type want struct {
+	bits  uint64
+	loose bool
+	most  float64
+}
+
+func exactly(v float64) want { return want{bits: math.Float64bits(v)} }
+func atMost(v float64) want  { return want{loose: true, most: v} }
+func marker() want           { return want{bits: value.StaleNaN} }
+func (w want) matches(b uint64) bool {
+	v := math.Float64frombits(b)
+	return !w.loose && w.bits == b || w.loose && v >= 0 && v <= w.most
+}
+
+// judgeBatch compares one batch and brings the liveness of its target up to date.
+func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
+	o.counts.Batches++
+	c, t := o.targetOfBatch(receiver, p, b)
+	if t == nil {
+		o.problem("%s: %s: a batch at %s that no configuration makes: %v", receiver, p.name, clock(b.time()), some(b))
+		return
+	}
+	s := d.stateOf(b.rev, o.processOf(b.from, b.time()))
+	o.judgeTurn(receiver, p, s, t, b)
+	s.target, s.ended = t, false
+	expected := map[string]want{}
+	add := func(ls labels.Labels, w want) {
+		if key := c.sentOf(receiver, ls); key != "" {
+			if _, twice := expected[key]; !twice { // the first of two lines of one series counts
+				expected[key] = w
+			}
+		}
+	}
+	switch {
+	case !b.hasUp:
+		o.problem("%s: %s: no up in the batch at %s: %v", receiver, p.name, clock(b.time()), some(b))
+		return
+	case isStale(b.up):
+		o.counts.Ended++
+		o.judgeReason(receiver, p, b)
+		for _, ls := range s.live {
+			add(ls, marker())
+		}
+		for _, name := range reportNames {
+			add(t.report[name], marker())
+		}
+		s.live, s.ended = map[string]labels.Labels{}, true
+	case b.up == 1:
+		pg := p.pageAt(receiver, t, b.time(), true)
+		if pg == nil {
+			o.problem("%s: %s: up=1 at %s, but no page was served", receiver, p.name, clock(b.time()))
+			return
+		}
+		live, kept := t.kept(pg)
+		for _, sample := range pg.samples {
+			add(t.scrapedOf(sample.Series), exactly(sample.Value))
+		}
+		for key, ls := range s.live {
+			if _, shown := live[key]; !shown {
+				add(ls, marker())
+			}
+		}
+		n := float64(len(pg.samples))
+		added := atMost(n)
+		if s.complete && sameKeys(s.live, live) {
+			added = exactly(0)
+		}
+		o.addReport(add, t, 1, exactly(n), exactly(float64(kept)), added)
+		s.live, s.complete = live, true
+	default:
+		o.counts.Failed++
+		live := map[string]labels.Labels{}
+		n := 0.0
+		if pg := p.pageAt(receiver, t, b.time(), false); pg != nil {
+			n = float64(len(pg.samples))
+			if pg.partial {
+				live, _ = t.kept(pg)
+			}
+		} else if !p.mayFail(b.time(), b.time().Add(t.timeout()+time.Second)) {
+			o.problem("%s: %s: up=0 at %s for no reason", receiver, p.name, clock(b.time()))
+		}
+		for key, ls := range s.live {
+			if _, shown := live[key]; !shown {
+				add(ls, marker())
+			}
+		}
+		o.addReport(add, t, 0, atMost(n), atMost(n), atMost(n))
+		s.live, s.complete = live, false
+	}
+	s.last = b.time()
+	o.compare(receiver, p, b, expected)
+}
+
+func (o *Oracle) addReport(add func(labels.Labels, want), t *target, up float64, scraped, kept, added want) {
+	values := [...]want{exactly(up), atMost(t.timeout().Seconds() + 1), scraped, kept, added}
+	for i, name := range reportNames {
+		add(t.report[name], values[i])
+	}
+}
+
+// compare notes what differs between a batch and what is expected of it.
+func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]want) {
+	lost := 0
+	example := ""
+	for key, w := range expected {
+		got, there := b.samples[key]
+		switch {
+		case !there:
+			lost++
+			example = max(example, key)
+		case !w.matches(got):
+			o.problem("%s: %s at %s is %v, want %+v", receiver, key, clock(b.time()), math.Float64frombits(got), w)
+		}
+	}
+	for key, got := range b.samples {
+		if _, known := expected[key]; !known {
+			o.problem("%s: %s at %s is %v, want no sample", receiver, key, clock(b.time()), math.Float64frombits(got))
+		}
+	}
+	if lost > 0 && !o.diedIn(b.from, b.time(), b.time().Add(runningScrape)) {
+		o.lose(receiver, lost, "%s: %d of %d samples of %s at %s are missing, such as %s", receiver, lost,
+			len(expected), p.name, clock(b.time()), example)
+	}
+}
+
+// lose counts lost samples. The simulation decides whether counters explain them.
+func (o *Oracle) lose(receiver string, n int, format string, args ...any) {
+	o.counts.Lost[receiver] += n
+	o.note(format, args...)
+}
+
+// targetOfBatch returns the target that a batch is of, and the configuration that makes it. Several configurations may
+// make the same target: the one that was in force counts.
+func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *target) {
+	for _, c := range slices.Backward(o.configs) {
+		if c.from.After(b.time().Add(time.Second)) {
+			continue
+		}
+		if t := c.targetOf(p); t != nil {
+			if _, there := b.samples[c.sentOf(receiver, t.report["up"])]; there {
+				return c, t
+			}
+		}
+	}
+	return nil, nil
+}
+
+// stateOf returns the liveness of a target in a process. Another process knows nothing of the target.
+func (d *delivered) stateOf(rev string, by process) *liveness {
+	s := d.states[rev]
+	if s == nil || s.process != by {
+		s = &liveness{process: by, live: map[string]labels.Labels{}}
+		d.states[rev] = s
+	}
+	return s
+}
+
+// kept returns the series of a page that the rules keep, and the number of its samples that they keep.
+func (t *target) kept(pg *page) (live map[string]labels.Labels, samples int) {
+	live = make(map[string]labels.Labels, len(pg.samples))
+	for _, s := range pg.samples {
+		if ls := t.scrapedOf(s.Series); !ls.IsEmpty() {
+			live[t.texts[s.Series]] = ls
+			samples++
+		}
+	}
+	return live, samples
+}
+
+func sameKeys(a, b map[string]labels.Labels) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for key := range a {
+		if _, there := b[key]; !there {
+			return false
+		}
+	}
+	return true
+}
+
+// early is how far after the start of a scrape its timestamp may be: timestamps are those of due times.
+func (t *target) early() time.Duration { return t.interval()/100 + time.Millisecond }
+
+// pageAt returns the page that a scrape with a timestamp has read, good or not, and marks it as judged.
+func (p *pod) pageAt(receiver string, t *target, at time.Time, good bool) *page {
+	early := t.early()
+	for _, pg := range p.pages {
+		if pg.start.After(at.Add(t.timeout() + early)) {
+			return nil
+		}
+		if pg.good == good && !pg.judged[receiver] && !pg.start.Before(at.Add(-early)) {
+			pg.judged[receiver] = true
+			return pg
+		}
+	}
+	return nil
+}
+
+// judgeLostPages judges the pages before a time that no batch has followed. Batches until then have been judged.
+func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until time.Time) {
+	for _, pg := range p.pages {
+		c, t := o.targetAt(p, pg.start)
+		if t == nil || pg.judged[receiver] || !pg.start.Before(until.Add(-t.early())) {
+			continue
+		}
+		pg.judged[receiver] = true
+		switch {
+		case !pg.good: // whether a failed scrape has a batch shows in the gaps between batches
+		case c.sentOf(receiver, t.report["up"]) == "": // the receiver is no endpoint
+		case o.excuses(p, pg):
+			o.counts.Excused++
+		default:
+			o.judgeLostPage(receiver, p, d, t, pg)
+		}
+	}
+}
+
+// excuses reports whether the samples of a page may be lost: the process, the target or the configuration ended while
+// it was read.
+func (o *Oracle) excuses(p *pod, pg *page) bool {
+	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
+	return gone || o.anyDiedIn(pg.start.Add(-time.Second), pg.end.Add(runningScrape)) ||
+		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
+}
+
+// judgeLostPage counts what a page and its report should have become.
+func (o *Oracle) judgeLostPage(receiver string, p *pod, d *delivered, t *target, pg *page) {
+	live, kept := t.kept(pg)
+	if s := d.states[t.labels.Get("rev")]; s != nil {
+		for key := range s.live {
+			if _, shown := live[key]; !shown {
+				kept++
+			}
+		}
+		s.live, s.complete = live, true
+	}
+	o.lose(receiver, kept+len(reportNames), "%s: a page of %s at %s did not arrive", receiver, p.name,
+		clock(pg.start))
+}
+
+// targetAt returns the configuration that was in force at a time, and the target that it makes of a pod, or nil.
+func (o *Oracle) targetAt(p *pod, at time.Time) (*inForce, *target) {
+	for _, c := range slices.Backward(o.configs) {
+		if !c.from.After(at) {
+			return c, c.targetOf(p)
+		}
+	}
+	return nil, nil
+}
+
+// judgeTurn checks that a target is scraped once in each turn.
+func (o *Oracle) judgeTurn(receiver string, p *pod, s *liveness, t *target, b *batch) {
+	if s.last.IsZero() || isStale(b.up) || s.target == nil {
+		return
+	}
+	gap := b.time().Sub(s.last)
+	if gap > mostMissed*t.interval()+t.timeout() && !p.mayFail(s.last, b.time()) {
+		o.problem("%s: %s was not scraped between %s and %s", receiver, p.name, clock(s.last), clock(b.time()))
+	}
+	if gap < t.interval()/2 && !o.changedIn(s.last, b.time()) {
+		o.problem("%s: %s was scraped at %s and at %s, within one turn", receiver, p.name, clock(s.last),
+			clock(b.time()))
+	}
+}
+
+// judgeForgotten checks that a target that lives was scraped in its last turns.
+func (o *Oracle) judgeForgotten(receiver string, p *pod, d *delivered, until time.Time) {
+	c, t := o.targetAt(p, until)
+	if t == nil || !p.to.IsZero() || c.sentOf(receiver, t.report["up"]) == "" {
+		return
+	}
+	since := o.found(p.from)
+	for _, from := range []time.Time{c.from, o.quietFrom} {
+		if from.After(since) {
+			since = from
+		}
+	}
+	for _, s := range d.states {
+		if s.last.After(since) {
+			since = s.last
+		}
+	}
+	if gap := until.Sub(since); gap > mostMissed*t.interval()+time.Minute {
+		o.problem("%s: %s was not scraped since %s", receiver, p.name, clock(since))
+	}
+}
+
+// judgeReason checks that a target that gets its last markers is gone.
+func (o *Oracle) judgeReason(receiver string, p *pod, b *batch) {
+	gone := !p.to.IsZero() && b.time().After(p.to.Add(-time.Minute))
+	if !gone && !o.changedIn(b.time().Add(-2*time.Minute), b.time().Add(time.Second)) {
+		o.problem("%s: %s got its last markers at %s, but it is there", receiver, p.name, clock(b.time()))
+	}
+}
+
+// judgeEnd checks that a target that is gone has its last markers.
+func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, until time.Time) {
+	s := d.states[rev]
+	if s.ended || s.target == nil {
+		return
+	}
+	if p.to.IsZero() {
+		return
+	}
+	by := o.found(p.to).Add(4 * s.target.interval())
+	if until.Before(by) || !o.alive(s.process, by) {
+		return
+	}
+	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(p.to))
+	s.ended = true
+}
+
+// mayFail reports whether a scrape that runs in a time may fail.
+func (p *pod) mayFail(from, to time.Time) bool {
+	for _, s := range p.disturbed {
+		if s.from.Before(to) && s.to.After(from) {
+			return true
+		}
+	}
+	return !p.to.IsZero() && to.After(p.to)
+}
+
+// processOf returns which process of an agent ran at a time.
+func (o *Oracle) processOf(host string, at time.Time) process {
+	n := len(o.lives[host])
+	for n > 1 && o.lives[host][n-1].from.After(at) {
+		n--
+	}
+	return process{host, n}
+}
+
+// alive reports whether a process still ran at a time.
+func (o *Oracle) alive(p process, at time.Time) bool {
+	l := o.lives[p.host][p.n-1]
+	return l.to.IsZero() || l.to.After(at)
+}
+
+// diedIn reports whether a process of an agent ended in a time.
+func (o *Oracle) diedIn(host string, from, to time.Time) bool {
+	return slices.ContainsFunc(o.lives[host], func(l life) bool {
+		return !l.to.IsZero() && !l.to.Before(from) && !l.to.After(to)
+	})
+}
+
+func (o *Oracle) anyDiedIn(from, to time.Time) bool {
+	for host := range o.lives {
+		if o.diedIn(host, from, to) {
+			return true
+		}
+	}
+	return false
+}
+
+// changedIn reports whether the configuration changed in a time.
+func (o *Oracle) changedIn(from, to time.Time) bool {
+	return slices.ContainsFunc(o.configs, func(c *inForce) bool {
+		return !c.from.Before(from) && !c.from.After(to)
+	})
+}
+
+// forget drops what has been judged.
+func (o *Oracle) forget(until time.Time) {
+	old := until.Add(-time.Minute)
+	for _, name := range slices.Clone(o.order) {
+		p := o.pods[name]
+		p.pages = slices.DeleteFunc(p.pages, func(pg *page) bool { return pg.start.Before(old) })
+		p.disturbed = slices.DeleteFunc(p.disturbed, func(s span) bool { return s.to.Before(old) })
+		if !p.to.IsZero() && p.to.Before(until.Add(-time.Hour)) {
+			o.drop(p)
+		}
+	}
+	for n := 0; n+1 < len(o.configs); {
+		if o.configs[n+1].from.Before(until.Add(-time.Hour)) {
+			o.configs = slices.Delete(o.configs, n, n+1)
+			continue
+		}
+		break
+	}
+}
+
+// drop forgets a pod.
+func (o *Oracle) drop(p *pod) {
+	delete(o.pods, p.name)
+	o.order = slices.DeleteFunc(o.order, func(name string) bool { return name == p.name })
+	for _, c := range o.configs {
+		delete(c.targets, p.name)
+	}
+	for _, a := range o.receivers {
+		delete(a.pods, p.name)
+		maps.DeleteFunc(a.refs, func(_ *receiver.Series, r ref) bool { return r.pod == p.name })
+	}
+}
+
+func clock(at time.Time) string { return at.UTC().Format("02 15:04:05.000") }
+
+// some returns one series of a batch.
+func some(b *batch) string {
+	for _, key := range slices.Sorted(maps.Keys(b.samples)) {
+		return key
+	}
+	return ""
+}
