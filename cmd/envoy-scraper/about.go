@@ -9,7 +9,6 @@ import (
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/common/version"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
@@ -23,18 +22,6 @@ func newRegistry() *prometheus.Registry {
 		versioncollector.NewCollector("envoy_scraper"),
 	)
 	return reg
-}
-
-// ready returns the check of /-/ready: the program is ready when every discovery has answered once.
-func ready(found *discovery.Manager) func() (bool, string) {
-	return func() (bool, string) {
-		select {
-		case <-found.Synced():
-			return true, ""
-		default:
-			return false, "waiting for the first answer of every discovery"
-		}
-	}
 }
 
 // build is the version of the program, as the linker wrote it into the binary.

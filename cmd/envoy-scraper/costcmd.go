@@ -14,11 +14,11 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/agent"
 	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/cost"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
-	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
@@ -209,7 +209,7 @@ func (c *costCommand) scrape(ctx context.Context, values url.Values, stderr io.W
 	found := allGroups(groups)
 	table, watch := series.NewTable(), &cost.Watch{}
 	watch.Start(time.Now())
-	scraping := jobOptions(func() *config.Config { return cfg }, "")
+	scraping := agent.JobOptions(func() *config.Config { return cfg }, "")
 	scraping.Sharded, scraping.Unsharded = cfg.Shards.On(), cfg.Unsharded
 	scraping.Via = c.via.forOnce(ctx, cfg, groups, false, stderr)
 	pools := scrape.New(table, watch.Sink(nowhere{}), scraping, zap.NewNop(), nil)
@@ -292,27 +292,6 @@ func sayScraped(stderr io.Writer, pools []scrape.PoolStatus, limit int) (leftOut
 		fmt.Fprintf(stderr, "%d of %d targets were scraped (--limit).\n", scraped, targets)
 	}
 	return leftOut, nil
-}
-
-// sent returns what the endpoints of remote write have sent.
-func sent(writers *remotewrite.Writers) func() []cost.Sent {
-	return func() (all []cost.Sent) {
-		for _, e := range writers.Status() {
-			all = append(all, cost.Sent{Samples: e.SentSamples, Bytes: e.SentBytes})
-		}
-		return all
-	}
-}
-
-// controllers returns the controller of each pod of which discovery has a record.
-func controllers(found *discovery.Manager) func() map[scrape.Pod]string {
-	return func() map[scrape.Pod]string {
-		all := map[scrape.Pod]string{}
-		for _, p := range found.Pods() {
-			all[scrape.Pod{Namespace: p.Namespace, Name: p.Name}] = p.Controller
-		}
-		return all
-	}
 }
 
 // nowhere is a sink that keeps nothing.

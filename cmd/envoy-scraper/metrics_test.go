@@ -10,34 +10,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/aggregate"
-	"github.com/envoy-scraper/envoy-scraper/internal/config"
-	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
-	"github.com/envoy-scraper/envoy-scraper/internal/queue"
-	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite"
-	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
-	"github.com/envoy-scraper/envoy-scraper/internal/series"
-	"github.com/envoy-scraper/envoy-scraper/internal/via"
+	"github.com/envoy-scraper/envoy-scraper/internal/agent"
+	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
 // TestOwnMetrics compares the names, labels and help of all metrics with a golden file, because renaming a metric
 // breaks alerts.
 func TestOwnMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	table := series.NewTable()
-	store, err := queue.OpenStore(t.TempDir(), queue.OS())
+	a, err := agent.Open(agent.Settings{Config: loadText(t, "remote_write: [{url: 'http://127.0.0.1:1/'}]\n"),
+		StoragePath: t.TempDir(), Web: web.Config{ListenAddress: "127.0.0.1:0"}}, agent.World{}, zap.NewNop(), reg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close() //nolint:errcheck // only its metrics matter
-	writers := remotewrite.New(table, store, zap.NewNop(), reg)
-	aggregate.New(table, writers, zap.NewNop(), reg)
-	scrape.New(table, writers, scrape.Options{}, zap.NewNop(), reg)
-	newReloader(config.Options{}, nil, zap.NewNop(), zap.NewAtomicLevel(), reg)
-	via.New(via.Direct, via.DefaultLimits(), reg)
-	if _, err := discovery.New(zap.NewNop(), reg); err != nil {
-		t.Fatal(err)
-	}
+	defer a.Close()
 	descs := make(chan *prometheus.Desc, 1000)
 	reg.Describe(descs)
 	close(descs)

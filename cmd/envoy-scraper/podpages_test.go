@@ -17,8 +17,11 @@ import (
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/agent"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/cost"
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose"
+	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 	"github.com/envoy-scraper/envoy-scraper/internal/history"
 	"github.com/envoy-scraper/envoy-scraper/internal/relabel"
@@ -31,8 +34,10 @@ import (
 // podMesh is a cluster whose pods were discovered, and scraped once, with the pages about them.
 type podMesh struct {
 	pages   string // URL of the pages, without a slash at its end
-	reports *podReports
-	made    atomic.Int64 // reports on pods
+	reports atomic.Pointer[agent.PodReports]
+	kept    *agent.PodReports
+	fresh   *agent.PodReports // keeps no report
+	made    atomic.Int64      // reports on pods
 }
 
 // newPodMesh makes a mesh of n pods with five declared ports each. Rules keep one port of those pods for which scraped
@@ -60,7 +65,7 @@ func newPodMesh(tb testing.TB, n int, scraped func(i int) bool) *podMesh {
 		"- job_name: envoy-stats\n  proxy_url: "+sidecars.URL+"\n", 1)
 	cfg := loadText(tb, text)
 	reg := prometheus.NewRegistry()
-	found, err := discovery.New(zap.NewNop(), reg)
+	found, err := discovery.New(discovery.Options{}, zap.NewNop(), reg)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -73,8 +78,12 @@ func newPodMesh(tb testing.TB, n int, scraped func(i int) bool) *podMesh {
 		tb.Fatal(err)
 	}
 	m := &podMesh{}
-	m.reports = &podReports{config: func() *config.Config { return cfg }, found: found, maxAge: time.Hour,
-		pools: func() []scrape.PoolStatus { m.made.Add(1); return pools.FullStatus() }}
+	reports := func(maxAge time.Duration) *agent.PodReports {
+		return &agent.PodReports{Config: func() *config.Config { return cfg }, Found: found, MaxAge: maxAge,
+			Pools: func() []scrape.PoolStatus { m.made.Add(1); return pools.FullStatus() }}
+	}
+	m.kept, m.fresh = reports(time.Hour), reports(0)
+	m.keepReports(true)
 	server := web.New(web.Config{ListenAddress: "127.0.0.1:0"}, web.Sources{
 		Targets: pools.Status, Providers: found.Status, Explain: relabel.Explain, Gatherer: reg,
 		Rules:      func(string) []*promrelabel.Config { return cfg.Jobs[0].RelabelConfigs },
@@ -83,9 +92,14 @@ func newPodMesh(tb testing.TB, n int, scraped func(i int) bool) *podMesh {
 		Endpoints:  func() []remotewrite.EndpointStatus { return nil },
 		History:    history.New(reg).Lines,
 		Ready:      func() (bool, string) { return true, "" },
-		Pods: web.PodSources{Report: m.reports.report, Ask: m.reports.ask, Targets: pools.FullStatusOf,
-			Preview: pools.Preview},
-		Cost: cost.New(cost.Source{Table: table, Pages: pools.LastPages, Controllers: controllers(found)}).Report,
+		Pods: web.PodSources{
+			Report: func() diagnose.Report { return m.reports.Load().Report() },
+			Ask: func(ctx context.Context, namespace, pod string) (diagnose.Report, []show.Fact, error) {
+				return m.reports.Load().Ask(ctx, namespace, pod)
+			},
+			Targets: pools.FullStatusOf, Preview: pools.Preview,
+		},
+		Cost: cost.New(cost.Source{Table: table, Pages: pools.LastPages, Controllers: agent.Controllers(found)}).Report,
 	}, zap.NewNop())
 	address, err := server.Listen()
 	if err != nil {
@@ -223,11 +237,9 @@ func BenchmarkPages(b *testing.B) {
 
 // keepReports makes the pages keep a report on pods, or make a new one for each page.
 func (m *podMesh) keepReports(keep bool) {
-	m.reports.mu.Lock()
-	defer m.reports.mu.Unlock()
-	m.reports.kept, m.reports.maxAge = nil, 0
+	m.reports.Store(m.fresh)
 	if keep {
-		m.reports.maxAge = time.Hour
+		m.reports.Store(m.kept)
 	}
 }
 

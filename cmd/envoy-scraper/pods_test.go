@@ -118,7 +118,7 @@ func heapOf(t *testing.T, pods int) uint64 {
 	defer api.Close()
 	cfg := loadText(t, fmt.Sprintf(referenceJob, api.URL))
 	reg := prometheus.NewRegistry()
-	found, err := discovery.New(zap.NewNop(), reg)
+	found, err := discovery.New(discovery.Options{}, zap.NewNop(), reg)
 	if err != nil {
 		t.Fatal(err)
 	}

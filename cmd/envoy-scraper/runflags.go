@@ -7,8 +7,8 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/alecthomas/units"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/agent"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
-	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
@@ -88,31 +88,16 @@ func (f *runFlags) options() config.Options {
 	return opts
 }
 
-// scrapeOptions returns the options of scraping. They depend on the flags and the first configuration, and no reload
-// changes them, except what r says of a job.
-func (f *runFlags) scrapeOptions(cfg *config.Config, proxies *via.Proxies, r *reloader) scrape.Options {
-	opts := jobOptions(r.applyingConfig, f.config.nodeName)
-	opts.Via = proxies
-	opts.AllowLoopback, opts.MaxMemory = f.allowLoopback, scrapeMemory(int64(f.scrapeMemory))
-	opts.ExternalLabels = cfg.RemoteWrite.ExternalLabels
-	opts.Sharded, opts.Unsharded = cfg.Shards.On(), cfg.Unsharded
-	return opts
-}
-
-// jobOptions returns the options of scraping that a configuration sets for single jobs. node is the name of this node;
-// empty: not known.
-func jobOptions(cfg func() *config.Config, node string) scrape.Options {
-	return scrape.Options{
-		OwnAddressOnly: func(job string) bool { return cfg().OwnAddressOnly(job) },
-		PushDown:       func(job string) bool { return cfg().PushDown(job) },
-		FixedPace:      func(job string) bool { return cfg().FixedPace(job) },
-		Encoding: scrape.EncodingOptions{
-			Node:    node,
-			ByPlace: func(job string) bool { return cfg().EncodingByPlace(job) },
-			OnNode:  func(job string) bool { return cfg().OnNode(job) },
-		},
-		ShardByWorkload: func(job string) bool { return cfg().ShardByWorkload(job) },
+// settings returns the flags as agent.Open takes them.
+func (f *runFlags) settings(cfg *config.Config) agent.Settings {
+	s := agent.Settings{
+		Config: cfg, Options: f.options(), StoragePath: f.storagePath, AllowLoopback: f.allowLoopback,
+		ScrapeMemory: scrapeMemory(int64(f.scrapeMemory)), ViaLimits: f.via.limits, Web: f.webConfig(),
 	}
+	if f.autoReload {
+		s.AutoReload = f.autoReloadInterval
+	}
+	return s
 }
 
 func (f *runFlags) webConfig() web.Config {

@@ -104,7 +104,7 @@ func (c *scrapeCommand) podPage(ctx context.Context, job *promconfig.ScrapeConfi
 		return nil, err
 	}
 	if p.way.Way == via.APIServer {
-		p.once.Via, err = via.New(via.APIServer, c.via.limits, nil).Through(cluster.REST, job)
+		p.once.Via, err = via.New(via.Options{Way: via.APIServer, Limits: c.via.limits}, nil).Through(cluster.REST, job)
 	}
 	return p, err
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/alecthomas/units"
-	"github.com/prometheus/client_golang/prometheus"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
@@ -185,26 +184,25 @@ func (f *viaFlags) forOnce(ctx context.Context, cfg *config.Config, groups map[s
 	if way.Way == via.APIServer {
 		fmt.Fprintf(stderr, "Pages of pods are read %v.\n", way)
 	}
-	return via.New(way.Way, f.limits, nil)
+	return via.New(via.Options{Way: way.Way, Limits: f.limits}, nil)
 }
 
-// openForRun returns the proxies of a run and a sentence for its pages, which is empty if pods are read directly. It
-// logs the way unless it is the default. With --via=auto it discovers once before the run begins.
-func (f *viaFlags) openForRun(ctx context.Context, cfg *config.Config, allowLoopback bool, log *zap.Logger,
-	reg prometheus.Registerer) (proxies *via.Proxies, notice string, err error) {
+// chooseForRun resolves --via for a run. It returns a sentence for the pages of the run, which is empty if pods are
+// read directly. It logs the way unless it is the default. With --via=auto it discovers once before the run begins.
+func (f *viaFlags) chooseForRun(ctx context.Context, cfg *config.Config, allowLoopback bool, log *zap.Logger) (
+	chosen via.Way, notice string, err error) {
 	way := chosenWay{Way: via.Way(f.way)}
 	if f.way == string(via.Auto) {
 		if way, err = f.tryBeforeRun(ctx, cfg, allowLoopback); err != nil {
-			return nil, "", err
+			return "", "", err
 		}
 		log.Info("--via=auto: pages of pods are read " + way.String())
 	}
-	proxies = via.New(way.Way, f.limits, reg)
 	if way.Way == via.APIServer {
 		notice = f.limits.Notice(whose(cfg.Jobs))
 		log.Warn(strings.TrimSuffix(notice, "."))
 	}
-	return proxies, notice, nil
+	return way.Way, notice, nil
 }
 
 // tryBeforeRun resolves --via=auto for a run. It refuses a run through the API server that would exceed --via.limit.

@@ -10,6 +10,7 @@ import (
 	promrelabel "github.com/prometheus/prometheus/model/relabel"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/agent"
 	"github.com/envoy-scraper/envoy-scraper/internal/config"
 	"github.com/envoy-scraper/envoy-scraper/internal/diagnose/show"
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
@@ -36,16 +37,16 @@ func discoverOnce(ctx context.Context, opts config.Options, allowLoopback bool) 
 		return nil, err
 	}
 	discovery.TakeClientLogs(zap.NewNop()) // the error of Look is enough
-	l := &oneLook{cfg: cfg, opts: jobOptions(func() *config.Config { return cfg }, opts.NodeName)}
+	l := &oneLook{cfg: cfg, opts: agent.JobOptions(func() *config.Config { return cfg }, opts.NodeName)}
 	l.opts.AllowLoopback, l.opts.Unsharded = allowLoopback, cfg.Unsharded
 	if l.manager, l.found, err = discovery.Look(ctx, cfg.Jobs); err != nil {
 		return nil, err
 	}
-	reports := &podReports{config: func() *config.Config { return cfg }, found: l.manager,
-		pools: func() []scrape.PoolStatus { return l.pools }}
+	reports := &agent.PodReports{Config: func() *config.Config { return cfg }, Found: l.manager,
+		Pools: func() []scrape.PoolStatus { return l.pools }}
 	l.server = web.New(web.Config{}, web.Sources{
 		Targets: func() []scrape.PoolStatus { return l.pools }, Rules: l.rules, Explain: relabel.Explain,
-		Pods: web.PodSources{Report: reports.report, Ask: reports.ask,
+		Pods: web.PodSources{Report: reports.Report, Ask: reports.Ask,
 			Targets: func(scrape.Pod) []scrape.PoolStatus { return l.pools }}, Gatherer: prometheus.NewRegistry(),
 	}, zap.NewNop())
 	return l, nil

@@ -50,7 +50,7 @@ const (
 
 // restConfig returns the client configuration for probes and for podDiscovery. Its address and credentials are those
 // that Prometheus uses for other roles.
-func restConfig(c *kubernetes.SDConfig, name string) (*rest.Config, error) {
+func restConfig(c *kubernetes.SDConfig, name string, dial Dial) (*rest.Config, error) {
 	var cfg *rest.Config
 	var err error
 	switch {
@@ -58,21 +58,28 @@ func restConfig(c *kubernetes.SDConfig, name string) (*rest.Config, error) {
 		cfg, err = clientcmd.BuildConfigFromFlags("", c.KubeConfig)
 	case c.APIServer.URL != nil:
 		cfg = &rest.Config{Host: c.APIServer.String()}
-		cfg.Transport, err = commonconfig.NewRoundTripperFromConfig(c.HTTPClientConfig, name)
+		var opts []commonconfig.HTTPClientOption
+		if dial != nil {
+			opts = append(opts, commonconfig.WithDialContextFunc(dial))
+		}
+		cfg.Transport, err = commonconfig.NewRoundTripperFromConfig(c.HTTPClientConfig, name, opts...)
 	default:
 		cfg, err = rest.InClusterConfig()
 	}
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Transport == nil {
+		cfg.Dial = dial
+	}
 	cfg.UserAgent = version.PrometheusUserAgent()
 	return cfg, nil
 }
 
 // RESTConfig returns the client configuration for the API server of a discovery, with the credentials that the
-// discovery uses. The error says what to change.
-func RESTConfig(c *kubernetes.SDConfig) (*rest.Config, error) {
-	cfg, err := restConfig(c, "kubernetes_pod_proxy")
+// discovery uses. It connects by dial; nil: by the network of the machine. The error says what to change.
+func RESTConfig(c *kubernetes.SDConfig, dial Dial) (*rest.Config, error) {
+	cfg, err := restConfig(c, "kubernetes_pod_proxy", dial)
 	if err != nil {
 		return nil, explainConfig(c, err)
 	}
@@ -80,8 +87,8 @@ func RESTConfig(c *kubernetes.SDConfig) (*rest.Config, error) {
 }
 
 // newAPIClient returns a client for the API server of a discovery.
-func newAPIClient(c *kubernetes.SDConfig) (*apiClient, error) {
-	cfg, err := restConfig(c, "kubernetes_sd_probe")
+func newAPIClient(c *kubernetes.SDConfig, dial Dial) (*apiClient, error) {
+	cfg, err := restConfig(c, "kubernetes_sd_probe", dial)
 	if err != nil {
 		return nil, err
 	}

@@ -14,17 +14,20 @@ import (
 const maxListBytes = 64 << 20
 
 // bounded returns options for an HTTP client whose responses are limited to maxListBytes. HTTP/2 is off: its client
-// writes while it reads, and boundedConn takes a write as the start of the next request.
-func bounded() []config_util.HTTPClientOption {
-	return []config_util.HTTPClientOption{config_util.WithHTTP2Disabled(), config_util.WithDialContextFunc(dialBounded)}
-}
-
-func dialBounded(ctx context.Context, network, addr string) (net.Conn, error) {
-	c, err := (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
+// writes while it reads, and boundedConn takes a write as the start of the next request. It connects by dial; nil: by
+// the network of the machine.
+func bounded(dial Dial) []config_util.HTTPClientOption {
+	if dial == nil {
+		dial = (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext
 	}
-	return &boundedConn{Conn: c}, nil
+	dialBounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &boundedConn{Conn: c}, nil
+	}
+	return []config_util.HTTPClientOption{config_util.WithHTTP2Disabled(), config_util.WithDialContextFunc(dialBounded)}
 }
 
 // boundedConn is a connection that allows reading maxListBytes after each write.

@@ -10,16 +10,31 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	config_util "github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
 	promdiscovery "github.com/prometheus/prometheus/discovery"
 	_ "github.com/prometheus/prometheus/discovery/file" // file_sd_configs
 	_ "github.com/prometheus/prometheus/discovery/http" // http_sd_configs
 	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 )
+
+// Dial connects to an address, as net.Dialer's DialContext does.
+type Dial = config_util.DialContextFunc
+
+// Options are the parts of the machine that discovery uses, except for files. The zero Options are the machine.
+type Options struct {
+	// Dial connects to API servers and to HTTP discoveries; nil: by the network of the machine. Prometheus' own
+	// discovery of other roles than pod, and of pods with attach_metadata, does not use it.
+	Dial   Dial
+	Chance chance.Source // varies waiting times, so that instances do not ask at the same moment
+}
 
 // Manager runs the discoveries of all jobs.
 type Manager struct {
+	opts   Options
 	log    *zap.Logger
 	slog   *slog.Logger // the same log, for Prometheus' packages
 	sd     *promdiscovery.SDMetrics
@@ -62,7 +77,7 @@ type jobDiscovery struct {
 }
 
 // New returns a manager. It registers the metrics of all kinds of discovery, and its own, with reg.
-func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
+func New(opts Options, log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 	sd, err := promdiscovery.CreateAndRegisterSDMetrics(reg)
 	if err != nil {
 		return nil, fmt.Errorf("register discovery metrics: %w", err)
@@ -76,10 +91,11 @@ func New(log *zap.Logger, reg prometheus.Registerer) (*Manager, error) {
 		return nil, fmt.Errorf("register discovery metrics: %w", err)
 	}
 	m := &Manager{
-		log: log, sd: sd, kube: kube, prom: prom, pace: defaultPace(), synced: make(chan struct{}),
+		opts: opts, log: log, sd: sd, kube: kube, prom: prom, pace: defaultPace(), synced: make(chan struct{}),
 		changed: make(chan struct{}, 1), holding: make(chan struct{},
 			1), held: map[string]bool{}, fresh: map[string]bool{},
 	}
+	m.pace.chance = opts.Chance
 	m.slog = slog.New(zapslog.NewHandler(log.Core()))
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	if err := reg.Register(newCollector(m)); err != nil {

@@ -39,7 +39,7 @@ func newHarness(t *testing.T, log *zap.Logger) *harness {
 	t.Helper()
 	h := &harness{reg: prometheus.NewPedanticRegistry(), groups: map[string]map[string]*targetgroup.Group{}}
 	var err error
-	if h.Manager, err = New(log, h.reg); err != nil {
+	if h.Manager, err = New(Options{}, log, h.reg); err != nil {
 		t.Fatal(err)
 	}
 	h.pace = testPace()

@@ -22,7 +22,7 @@ const (
 // Once discovers until the first set of groups of every job is complete, and returns the groups by job. It gives up
 // when ctx ends, or earlier if an API server refuses our credentials, denies a right or does not answer.
 func Once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*targetgroup.Group, error) {
-	m, err := New(zap.NewNop(), prometheus.NewRegistry())
+	m, err := New(Options{}, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func Once(ctx context.Context, jobs []*promconfig.ScrapeConfig) (map[string][]*t
 // each job as the update that Run hands over first, and the manager, which does not run any more: its Pods, Scopes
 // and Pod answer as of then.
 func Look(ctx context.Context, jobs []*promconfig.ScrapeConfig) (*Manager, map[string]Update, error) {
-	m, err := New(zap.NewNop(), prometheus.NewRegistry())
+	m, err := New(Options{}, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		return nil, nil, err
 	}

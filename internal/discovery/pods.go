@@ -22,6 +22,8 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/flowcontrol"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 )
 
 // podDiscovery is Prometheus' discovery of pods, run on informers that keep only the fields of a pod that rules read.
@@ -35,6 +37,7 @@ type podDiscovery struct {
 	reads      *reads
 	metrics    kubeMetrics
 	events     watchEvents
+	chance     chance.Source
 
 	mu        sync.Mutex // guards the following
 	informers []cache.SharedIndexInformer
@@ -99,15 +102,15 @@ func trimmable(c promdiscovery.Config) (*kubernetes.SDConfig, bool) {
 }
 
 // newPodDiscovery returns a discovery for a trimmable configuration.
-func newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, m kubeMetrics,
-	events watchEvents) (*podDiscovery, error) {
-	cfg, err := restConfig(c, "kubernetes_sd")
+func (m *Manager) newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *reads, events watchEvents) (
+	*podDiscovery, error) {
+	cfg, err := restConfig(c, "kubernetes_sd", m.opts.Dial)
 	if err != nil {
 		return nil, err
 	}
 	cfg.ContentType = runtime.ContentTypeProtobuf
 	cfg.QPS, cfg.Burst = requestsPerSecond, requestBurst
-	d := &podDiscovery{log: log.With("role", "pod"), reads: r, metrics: m, events: events}
+	d := &podDiscovery{log: log.With("role", "pod"), reads: r, metrics: m.kube, events: events, chance: m.opts.Chance}
 	if d.namespaces, err = podNamespaces(c.NamespaceDiscovery); err != nil {
 		return nil, err
 	}
@@ -175,10 +178,13 @@ func (d *podDiscovery) listed() bool {
 
 // watchLimit limits how fast the watches of a namespace are started: client-go starts the next one without a pause when
 // the first event of a watch is an error such as 410 Expired.
-type watchLimit struct{ flowcontrol.RateLimiter }
+type watchLimit struct {
+	flowcontrol.RateLimiter
+	random *rand.Rand
+}
 
-func newWatchLimit() watchLimit {
-	return watchLimit{flowcontrol.NewTokenBucketRateLimiter(watchesPerSecond, watchBurst)}
+func newWatchLimit(random *rand.Rand) watchLimit {
+	return watchLimit{flowcontrol.NewTokenBucketRateLimiter(watchesPerSecond, watchBurst), random}
 }
 
 // pause waits if watches were started too fast.
@@ -187,7 +193,7 @@ func (l watchLimit) pause(ctx context.Context) error {
 		return nil
 	}
 	select {
-	case <-time.After(rand.N(watchJitter)):
+	case <-time.After(time.Duration(l.random.Int64N(int64(watchJitter)))):
 		return l.Wait(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
@@ -197,7 +203,7 @@ func (l watchLimit) pause(ctx context.Context) error {
 // informer returns an informer for the pods of a namespace. Pods are stored as soon as they are decoded: only the list
 // response that is being read holds whole pods. client-go sets the page size of lists.
 func (d *podDiscovery) informer(namespace string) (cache.SharedIndexInformer, error) {
-	pods, limit := d.client.Pods(namespace), newWatchLimit()
+	pods, limit := d.client.Pods(namespace), newWatchLimit(d.chance.Of("watches of "+namespace).Rand())
 	selected := func(o metav1.ListOptions) metav1.ListOptions {
 		o.FieldSelector, o.LabelSelector = d.field, d.label
 		return o

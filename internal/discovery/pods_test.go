@@ -103,7 +103,7 @@ func TestPodRequestsEqualThoseOfPrometheus(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		return newPodDiscovery(promslog.NewNopLogger(), c, newReads(), m, new(provider))
+		return (&Manager{kube: m}).newPodDiscovery(promslog.NewNopLogger(), c, newReads(), new(provider))
 	}
 	for name, c := range map[string]struct {
 		text       string
@@ -339,7 +339,7 @@ func TestASecondReloadWaitsForItsOwnLabels(t *testing.T) {
 // reload. They must wait for Adopt, because the scrape pools do not have the new rules yet, and groups are handed over
 // only once.
 func TestNothingIsHandedOverBetweenHoldAndAdopt(t *testing.T) {
-	m, err := New(zap.NewNop(), prometheus.NewRegistry())
+	m, err := New(Options{}, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 )
 
 // pace holds the waiting times of discovery.
@@ -30,6 +32,8 @@ type pace struct {
 	probe time.Duration
 	retry time.Duration // wait after the first failed probe; it doubles up to probe
 	ask   time.Duration // timeout of one question
+
+	chance chance.Source // varies waiting times between probes
 }
 
 func defaultPace() pace {
@@ -82,12 +86,12 @@ func (m *Manager) newProvider(id uint64, job string, c promdiscovery.Config, r *
 	log := slog.New(onceHandler{Handler: m.slog.Handler(), report: p.noteWarning}).With("discovery", p.kind, "job", job)
 	var err error
 	if k, ok := trimmable(c); ok && m.wholePods {
-		p.inner, err = newPodDiscovery(log, k, everything(), m.kube, p)
+		p.inner, err = m.newPodDiscovery(log, k, everything(), p)
 	} else if ok && r != nil {
-		p.inner, err = newPodDiscovery(log, k, r, m.kube, p)
+		p.inner, err = m.newPodDiscovery(log, k, r, p)
 	} else {
 		p.inner, err = c.NewDiscoverer(promdiscovery.DiscovererOptions{
-			Logger: log, Metrics: m.sd.MechanismMetrics[p.kind], SetName: job, HTTPClientOptions: bounded(),
+			Logger: log, Metrics: m.sd.MechanismMetrics[p.kind], SetName: job, HTTPClientOptions: bounded(m.opts.Dial),
 		})
 	}
 	if err != nil {

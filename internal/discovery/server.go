@@ -41,8 +41,9 @@ type server struct {
 	cancel context.CancelFunc
 
 	// owned by run
-	cheap int // probes that asked only for /version since the last probe that asked for all rights
-	open  int // probes in a row after which some right was unknown
+	random *rand.Rand
+	cheap  int // probes that asked only for /version since the last probe that asked for all rights
+	open   int // probes in a row after which some right was unknown
 
 	mu sync.Mutex // guards the following
 	// grants are the answers about rights, by question.
@@ -70,7 +71,7 @@ func (p *Plan) server(c promdiscovery.Config) (*server, error) {
 			return s, nil
 		}
 	}
-	client, err := newAPIClient(k)
+	client, err := newAPIClient(k, p.m.opts.Dial)
 	if err != nil {
 		return nil, explainConfig(c, err)
 	}
@@ -83,6 +84,7 @@ func newServer(key serverKey, client *apiClient, log *zap.Logger, pace pace) *se
 	return &server{
 		key: key, client: client, log: log.With(zap.String("server", client.host)), pace: pace, state: StateWaiting,
 		wake: make(chan struct{}, 1), answered: make(chan struct{}), grants: map[need]grant{},
+		random: pace.chance.Of("probes of " + client.host).Rand(),
 	}
 }
 
@@ -109,7 +111,7 @@ func (s *server) wait() time.Duration {
 	if failures > 0 {
 		d = min(d, s.pace.retry<<min(failures-1, 10))
 	}
-	return time.Duration((0.8 + 0.4*rand.Float64()) * float64(d))
+	return time.Duration((0.8 + 0.4*s.random.Float64()) * float64(d))
 }
 
 // conclude sets the server's state from an answer, and logs a change.

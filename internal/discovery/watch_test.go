@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 )
 
 // TestABrokenWatchTriggersAProbe: when a watch breaks, the API server and the rights are probed at once, not at the
@@ -46,7 +48,7 @@ func TestABrokenWatchTriggersAProbe(t *testing.T) {
 // thousands per second.
 func TestNewWatchesAreRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		limit := newWatchLimit()
+		limit := newWatchLimit(chance.Source{}.Rand())
 		began := time.Now()
 		for range watchBurst {
 			if err := limit.pause(t.Context()); err != nil || time.Since(began) != 0 {

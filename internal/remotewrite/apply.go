@@ -192,7 +192,7 @@ func (w *Writers) open(cfg Config, s *settings, label, identity string) (*endpoi
 	w.freeQueueOf(identity)
 	lanes := s.lanes()
 	e := newEndpoint(label, identity, s, lanes, w.table, w.log, w.metrics)
-	e.durable, e.limits = w.storage.store != nil, cfg.Queue
+	e.durable, e.limits, e.chance = w.storage.store != nil, cfg.Queue, w.chance.Of(label)
 	q, err := w.openQueue(identity, lanes, e.queueConfig(cfg.Queue))
 	if err != nil {
 		return nil, fmt.Errorf("remote_write %s: %w", label, err)

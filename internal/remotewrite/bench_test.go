@@ -66,7 +66,7 @@ func benchBatches(table *series.Table) (out []*series.Batch) {
 
 func benchWriters(tb testing.TB, external labels.Labels) (*Writers, *swallow, []*series.Batch) {
 	table := series.NewTable()
-	w := New(table, nil, zap.NewNop(), nil)
+	w := New(table, nil, Options{}, zap.NewNop(), nil)
 	q := &swallow{}
 	w.openQueue = func(string, int, queue.Config) (queue.Queue, error) { return q, nil }
 	err := w.Apply(Config{Endpoints: []EndpointConfig{endpointConfig("a")}, ExternalLabels: external})

@@ -4,12 +4,20 @@ import (
 	"net/url"
 	"time"
 
+	promhttp "github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
 )
+
+// Options are the parts of the machine that remote write uses, except for the store. The zero Options are the machine.
+type Options struct {
+	Dial   promhttp.DialContextFunc // connects to receivers; nil: by the network of the machine
+	Chance chance.Source            // varies the pauses before another try
+}
 
 // EndpointConfig is one entry of remote_write.
 type EndpointConfig struct {

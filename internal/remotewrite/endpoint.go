@@ -6,12 +6,14 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/pack"
@@ -28,6 +30,7 @@ type endpoint struct {
 	table    *series.Table
 	limits   queue.Config // of the queue
 	durable  bool         // the queue outlives the process
+	chance   chance.Source
 
 	settings atomic.Pointer[settings]
 	packer   *pack.Packer
@@ -179,7 +182,8 @@ func (e *endpoint) send(ctx context.Context, l *pack.Lane, waited *atomic.Int64,
 		}
 	}
 	watch := busyWatch{since: time.Now()}
-	e.receiver.NewSender(l, func(f deliver.Fate) {
+	random := e.chance.Of("lane " + strconv.Itoa(l.Index())).Rand()
+	e.receiver.NewSender(random, l, func(f deliver.Fate) {
 		e.account.fate(f, waited)
 		if f.Done > 0 && watch.tooBusy(time.Now(), time.Duration(waited.Load())) {
 			signal(e.laneBusy)
@@ -190,6 +194,7 @@ func (e *endpoint) send(ctx context.Context, l *pack.Lane, waited *atomic.Int64,
 func (e *endpoint) sendMetadata(ctx context.Context) {
 	m := deliver.MetadataSender{
 		Receiver: e.receiver,
+		Random:   e.chance.Of("metadata").Rand(),
 		Families: func() []wire.Family { return families(e.table) },
 		Sent: func(families int, out deliver.Outcome) {
 			if out == deliver.Accepted {

@@ -21,7 +21,7 @@ import (
 // TestMetricNames makes a renamed metric a visible diff: GOLDEN=1 rewrites the file.
 func TestMetricNames(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	w := New(series.NewTable(), nil, zap.NewNop(), reg)
+	w := New(series.NewTable(), nil, Options{}, zap.NewNop(), reg)
 	if err := w.Apply(Config{Endpoints: []EndpointConfig{endpointConfig("a")}}); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func metricsOf(t *testing.T, reg prometheus.Gatherer, endpoint string) map[strin
 func newRegisteredWorld(t *testing.T, endpoints ...EndpointConfig) (*world, *prometheus.Registry) {
 	w := newWorld(t)
 	reg := prometheus.NewRegistry()
-	writers := New(w.table, nil, w.logs, reg)
+	writers := New(w.table, nil, Options{}, w.logs, reg)
 	writers.newClient = w.writers.newClient
 	w.writers, w.cfg.Endpoints = writers, endpoints
 	w.apply()
@@ -203,7 +203,7 @@ func TestLimitsOfAQueue(t *testing.T) {
 	defer closeStore(t, store)
 	reg := prometheus.NewRegistry()
 	w := newStoredWorld(t, nil)
-	writers := New(w.table, store, w.logs, reg)
+	writers := New(w.table, store, Options{}, w.logs, reg)
 	writers.newClient = w.writers.newClient
 	w.writers, w.cfg.Endpoints = writers, []EndpointConfig{endpointConfig("a")}
 	w.cfg.Queue = queue.Config{MaxBytes: 1 << 21, MaxMemory: 1 << 20, MaxAge: time.Hour}

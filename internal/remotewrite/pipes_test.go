@@ -10,8 +10,6 @@ import (
 	"time"
 
 	promhttp "github.com/prometheus/common/config"
-
-	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 )
 
 // pipes is a network in memory, so that HTTP as it is runs under a fake clock: the listener of a server, and what a
@@ -95,10 +93,7 @@ func (l *pipes) serve(h http.Handler) (stop func()) {
 
 // over makes clients that dial like this.
 func over(dial promhttp.DialContextFunc) clientFunc {
-	return func(ec EndpointConfig) (deliver.Client, error) {
-		return deliver.NewClient(deliver.Settings{RemoteWriteConfig: ec.RemoteWriteConfig, Negotiate: ec.Negotiate},
-			promhttp.WithDialContextFunc(dial))
-	}
+	return Options{Dial: dial}.newClient
 }
 
 // newHTTPFeed is a feed to a tsdb that is asked over HTTP.

@@ -286,7 +286,7 @@ func newWorld(t *testing.T, endpoints ...EndpointConfig) *world {
 // newStoredWorld keeps what is to be delivered in a store.
 func newStoredWorld(t *testing.T, store *queue.Store, endpoints ...EndpointConfig) *world {
 	w := &world{t: t, table: series.NewTable(), receivers: map[string]*receiver{}, logs: zap.NewNop()}
-	w.writers = New(w.table, store, w.logs, nil)
+	w.writers = New(w.table, store, Options{}, w.logs, nil)
 	w.writers.newClient = func(ec EndpointConfig) (deliver.Client, error) {
 		name := cmp.Or(ec.Name, ec.URL.Host)
 		if w.receivers[name] == nil {

@@ -243,7 +243,7 @@ var ruleCases = []struct {
 // workloads.
 func ruledMesh(tb testing.TB, rules []*relabel.Config) (w *Writers, pages []*series.Batch) {
 	table := series.NewTable()
-	w = New(table, nil, zap.NewNop(), nil)
+	w = New(table, nil, Options{}, zap.NewNop(), nil)
 	w.openQueue = func(string, int, queue.Config) (queue.Queue, error) { return &swallow{}, nil }
 	ec := endpointConfig("a")
 	ec.WriteRelabelConfigs = rules

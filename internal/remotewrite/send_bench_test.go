@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/deliver"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
@@ -31,7 +32,7 @@ func BenchmarkPost(b *testing.B) {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			ec := endpointConfig("a")
 			ec.URL.Scheme, ec.URL.Host = "http", nullReceiver(b)
-			c, err := newClient(ec)
+			c, err := Options{}.newClient(ec)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -87,7 +88,7 @@ func BenchmarkDeliver(b *testing.B) {
 	for _, p := range []wire.Protocol{wire.V2, wire.V1} {
 		b.Run(p.String(), func(b *testing.B) {
 			ms := meshMessages(b, 8, 2000)
-			w := New(series.NewTable(), nil, zap.NewNop(), nil)
+			w := New(series.NewTable(), nil, Options{}, zap.NewNop(), nil)
 			w.newClient = func(EndpointConfig) (deliver.Client, error) {
 				return pleased{http.Header{"X-Prometheus-Remote-Write-Samples-Written": {"2000"}}}, nil
 			}
@@ -96,7 +97,9 @@ func BenchmarkDeliver(b *testing.B) {
 			}
 			e := (*w.endpoints.Load())[0]
 			q := &repeating{messages: ms}
-			s := e.receiver.NewSender(q, func(f deliver.Fate) { e.account.fate(f, new(atomic.Int64)) })
+			s := e.receiver.NewSender(chance.Source{}.Rand(), q, func(f deliver.Fate) {
+				e.account.fate(f, new(atomic.Int64))
+			})
 			b.ReportAllocs()
 			report := perSample(b, ms[0].Samples)
 			for b.Loop() {
@@ -114,7 +117,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	for _, p := range []wire.Protocol{wire.V2, wire.V1} {
 		b.Run(p.String(), func(b *testing.B) {
 			table := series.NewTable()
-			w := New(table, nil, zap.NewNop(), nil)
+			w := New(table, nil, Options{}, zap.NewNop(), nil)
 			ec := explicit(endpointConfig("a"), p)
 			ec.URL.Scheme, ec.URL.Host = "http", nullReceiver(b)
 			if err := w.Apply(Config{Endpoints: []EndpointConfig{ec}, Queue: queue.Config{MaxBytes: 1 << 40},
@@ -190,7 +193,7 @@ func serveNull(c net.Conn) {
 func meshMessages(t testing.TB, targets, size int) (out []wire.Message) {
 	t.Helper()
 	table := series.NewTable()
-	w := New(table, nil, zap.NewNop(), nil)
+	w := New(table, nil, Options{}, zap.NewNop(), nil)
 	var q queue.Queue
 	ec := endpointConfig("a")
 	ec.QueueConfig.MaxShards = 1

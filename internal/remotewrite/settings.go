@@ -34,8 +34,11 @@ func newSettings(cfg Config, ec EndpointConfig) *settings {
 // clientFunc makes the client of an endpoint. Tests have their own.
 type clientFunc func(EndpointConfig) (deliver.Client, error)
 
-func newClient(ec EndpointConfig) (deliver.Client, error) {
-	return deliver.NewClient(ec.delivery(nil))
+// newClient is the clientFunc of Writers.
+func (o Options) newClient(ec EndpointConfig) (deliver.Client, error) {
+	s := ec.delivery(nil)
+	s.Dial, s.Chance = o.Dial, o.Chance.Of(ec.label()).Of("addresses")
+	return deliver.NewClient(s)
 }
 
 // withClient adds the client. Only this can fail.

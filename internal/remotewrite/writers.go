@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 	"github.com/envoy-scraper/envoy-scraper/internal/series"
 )
@@ -20,6 +21,7 @@ type Writers struct {
 	table     *series.Table
 	log       *zap.Logger
 	metrics   *metrics
+	chance    chance.Source
 	newClient clientFunc
 	storage   *storage
 	// openQueue is storage.open; tests replace it.
@@ -40,9 +42,10 @@ type Writers struct {
 
 // New returns Writers without endpoints, which accept batches and drop them. store keeps undelivered samples; the
 // caller closes it after Run. Without a store (nil) they are kept in memory, and are lost with the process.
-func New(table *series.Table, store *queue.Store, log *zap.Logger, reg prometheus.Registerer) *Writers {
+func New(table *series.Table, store *queue.Store, opts Options, log *zap.Logger,
+	reg prometheus.Registerer) *Writers {
 	w := &Writers{
-		table: table, log: log, metrics: newMetrics(reg), newClient: newClient,
+		table: table, log: log, metrics: newMetrics(reg), chance: opts.Chance, newClient: opts.newClient,
 		storage: newStorage(store, log, reg),
 	}
 	w.openQueue = w.storage.open

@@ -149,7 +149,7 @@ func TestASocketIsAskedByPlaceLikeItsJob(t *testing.T) {
 	cfg := promconfig.DefaultScrapeConfig
 	cfg.EnableCompression, cfg.MetricNameValidationScheme = true, model.UTF8Validation
 	for byPlace, want := range map[bool]string{true: "identity", false: "gzip"} {
-		f, err := newFetcher(&cfg, budget{}, false, false)
+		f, err := newFetcher(&cfg, Options{}, false)
 		if err != nil {
 			t.Fatal(err)
 		}

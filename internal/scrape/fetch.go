@@ -52,9 +52,9 @@ type budget struct {
 	zstd        *zstdMemory
 }
 
-func newFetcher(cfg *promconfig.ScrapeConfig, b budget, allowLoopback, ownAddress bool) (*fetcher, error) {
-	g := newGuard(cfg.HTTPClientConfig, allowLoopback)
-	g.budget = b
+func newFetcher(cfg *promconfig.ScrapeConfig, opts Options, ownAddress bool) (*fetcher, error) {
+	g := newGuard(cfg.HTTPClientConfig, opts.AllowLoopback)
+	g.budget, g.network = opts.budget, opts.Dial
 	return newFetcherWithGuard(cfg, g, ownAddress)
 }
 

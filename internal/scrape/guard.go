@@ -109,6 +109,7 @@ type guard struct {
 	allowLoopback bool
 	proxies       map[string]bool // configured proxies, as host:port; always allowed
 	tokenHosts    map[string]bool // configured OAuth2 token endpoints, as host:port; allowed for token requests only
+	network       dialFunc        // connects instead of the network of the machine; nil: that one
 	resolver      *net.Resolver   // set by tests; nil: the default resolver
 	socket        string          // Unix socket that is dialed instead of any address; empty: none
 }
@@ -166,16 +167,15 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 // connect opens the connection, once dial has found that one more may be open. A timeout of the connect alone belongs
 // in its Dialer. t is nil for a token request.
 func (g *guard) connect(ctx context.Context, network, addr string, t *target) (net.Conn, error) {
-	d := net.Dialer{KeepAlive: 30 * time.Second, Resolver: g.resolver}
 	if g.socket != "" { // as in Prometheus, also for redirects and for requests to a proxy
-		return d.DialContext(ctx, "unix", g.socket)
+		return g.open(ctx, "unix", g.socket, nil)
 	}
 	known := canonicalAddr(addr)
 	if g.proxies[known] || t == nil && g.tokenHosts[known] {
-		return d.DialContext(ctx, network, addr) // check refuses forbidden targets behind a proxy
+		return g.open(ctx, network, addr, nil) // check refuses forbidden targets behind a proxy
 	}
 	loopback := g.allowLoopback || t != nil && t.named && known == t.hostPort // not for redirects
-	d.Control = func(_, address string, _ syscall.RawConn) error {
+	return g.open(ctx, network, addr, func(address string) error {
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return err
@@ -184,8 +184,29 @@ func (g *guard) connect(ctx context.Context, network, addr string, t *target) (n
 			return &forbiddenError{address, why}
 		}
 		return nil
+	})
+}
+
+// open opens a connection. may returns why an address that the name stands for must not be dialed; nil: each may be
+// dialed. On another network than the machine's, the address is known only when the connection is open. Then it is
+// closed before anything is sent.
+func (g *guard) open(ctx context.Context, network, addr string, may func(address string) error) (net.Conn, error) {
+	if g.network == nil {
+		d := net.Dialer{KeepAlive: 30 * time.Second, Resolver: g.resolver}
+		if may != nil {
+			d.Control = func(_, address string, _ syscall.RawConn) error { return may(address) }
+		}
+		return d.DialContext(ctx, network, addr)
 	}
-	return d.DialContext(ctx, network, addr)
+	c, err := g.network(ctx, network, addr)
+	if err != nil || may == nil {
+		return c, err
+	}
+	if err := may(c.RemoteAddr().String()); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // check refuses a URL whose host is a forbidden address. Requests through a proxy need it, because the proxy dials.

@@ -152,7 +152,7 @@ func TestS06LocalNAT64(t *testing.T) {
 // fetchURL requests a URL with the fetcher of a job.
 func fetchURL(t *testing.T, yaml string, allowLoopback, ownAddress, named bool, url string) (*fetcher, pageResult) {
 	t.Helper()
-	f, err := newFetcher(job(t, yaml), budget{}, allowLoopback, ownAddress)
+	f, err := newFetcher(job(t, yaml), Options{AllowLoopback: allowLoopback}, ownAddress)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestS06RebindingNames(t *testing.T) {
 	for name, yaml := range map[string]string{"plain": "", "net/http": "  basic_auth: {username: a, password: b}\n"} {
 		t.Run(name, func(t *testing.T) {
 			var lookups atomic.Int32
-			f, err := newFetcher(job(t, yaml), budget{}, true, false)
+			f, err := newFetcher(job(t, yaml), Options{AllowLoopback: true}, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -296,7 +296,7 @@ func TestS06AddressesAreComparedInCanonicalForm(t *testing.T) {
 		cfg := job(t, yaml+"  static_configs: [{targets: ['LOCALHOST:"+port+"']}]\n")
 		m := makeTargets(cfg, []*targetgroup.Group{{Source: "0", Targets: []model.LabelSet{at("LOCALHOST:" + port)}}},
 			false)
-		f, err := newFetcher(cfg, budget{}, false, false)
+		f, err := newFetcher(cfg, Options{}, false)
 		if err != nil || len(m.targets) != 1 {
 			t.Fatalf("%v, %q", err, m.errors)
 		}

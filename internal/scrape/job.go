@@ -30,7 +30,7 @@ type jobState struct {
 
 func newJobState(cfg *promconfig.ScrapeConfig, opts Options) (*jobState, error) {
 	own := opts.OwnAddressOnly != nil && opts.OwnAddressOnly(cfg.JobName)
-	f, err := newFetcher(cfg, opts.budget, opts.AllowLoopback, own)
+	f, err := newFetcher(cfg, opts, own)
 	if err != nil {
 		return nil, err
 	}

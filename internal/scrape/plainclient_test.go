@@ -406,7 +406,7 @@ func TestJobsThatUseThePlainClient(t *testing.T) {
 		"  http_headers: {X-A: {secrets: [b]}}\n":                              false,
 		"  no_proxy: a\n  proxy_url: http://a:1\n":                             false,
 	} {
-		f, err := newFetcher(job(t, yaml), budget{}, false, false)
+		f, err := newFetcher(job(t, yaml), Options{}, false)
 		if err != nil {
 			t.Fatal(err)
 		}

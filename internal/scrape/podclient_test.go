@@ -39,7 +39,9 @@ func apiServer(t *testing.T, yaml string, answer http.HandlerFunc) *promconfig.S
 	return job(t, fmt.Sprintf("  kubernetes_sd_configs: [{role: pod, api_server: %q}]\n%s", s.URL, yaml))
 }
 
-func throughAPIServer(limits via.Limits) *via.Proxies { return via.New(via.APIServer, limits, nil) }
+func throughAPIServer(limits via.Limits) *via.Proxies {
+	return via.New(via.Options{Way: via.APIServer, Limits: limits}, nil)
+}
 
 func TestPodIsReadThroughTheAPIServer(t *testing.T) {
 	var asked *http.Request

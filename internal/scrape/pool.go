@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	config_util "github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 	"go.uber.org/zap"
@@ -41,9 +42,10 @@ type Options struct {
 	// controllers of their pods, see discovery.Manager.KeepOwners.
 	ShardByWorkload func(job string) bool
 
-	MaxMemory int64                 // for pages that are being read, in bytes; 0: 256 MiB
-	Forget    func(series.SourceID) // called after the last batch of a sequence of pages; nil: nothing is called
-	Via       *via.Proxies          // reads pods through their API servers; nil: every target is read directly
+	Dial      config_util.DialContextFunc // connects to targets and proxies; nil: by the network of the machine
+	MaxMemory int64                       // for pages that are being read, in bytes; 0: 256 MiB
+	Forget    func(series.SourceID)       // called after the last batch of a sequence of pages; nil: nothing is called
+	Via       *via.Proxies                // reads pods through their API servers; nil: every target is read directly
 
 	budget    budget            // New computes it from MaxMemory and the limit of open files
 	transport http.RoundTripper // tests set it, instead of a network

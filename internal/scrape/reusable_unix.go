@@ -12,7 +12,7 @@ import (
 func isReusable(c net.Conn) bool {
 	s, ok := c.(syscall.Conn)
 	if !ok {
-		return true // not a socket, only in tests
+		return true // no socket: another network than the machine's
 	}
 	raw, err := s.SyscallConn()
 	if err != nil {

@@ -132,7 +132,7 @@ func TestRow39AcceptHeader(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f, err := newFetcher(jobs[0], budget{}, false, false)
+			f, err := newFetcher(jobs[0], Options{}, false)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -34,7 +34,8 @@ func (s *socketFetchers) get(path string, parent *fetcher) (*fetcher, error) {
 	if f := s.byPath[path]; f != nil {
 		return f, nil
 	}
-	f, err := newFetcherWithGuard(parent.cfg, &guard{socket: path, budget: parent.guard.budget}, parent.ownAddress)
+	g := &guard{socket: path, budget: parent.guard.budget, network: parent.guard.network}
+	f, err := newFetcherWithGuard(parent.cfg, g, parent.ownAddress)
 	if err != nil {
 		return nil, fmt.Errorf("HTTP client for Unix socket %s: %w", path, err)
 	}

@@ -15,23 +15,30 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/discovery"
 )
 
+// Options say how pages of pods are read.
+type Options struct {
+	Way    Way // Direct, for which no proxy is made, or APIServer
+	Limits Limits
+	Dial   discovery.Dial // connects to API servers; nil: by the network of the machine
+}
+
 // Proxies makes the proxies of jobs. They share the limits and the metrics. Safe for concurrent use.
 type Proxies struct {
-	way     Way
+	opts    Options
 	limiter *limiter
 	metrics *metrics
 }
 
-// New returns Proxies for Direct, which make no proxy, or for APIServer. reg may be nil.
-func New(way Way, limits Limits, reg prometheus.Registerer) *Proxies {
-	l := newLimiter(limits)
-	return &Proxies{way: way, limiter: l, metrics: newMetrics(reg, way, l)}
+// New returns Proxies. reg may be nil.
+func New(opts Options, reg prometheus.Registerer) *Proxies {
+	l := newLimiter(opts.Limits)
+	return &Proxies{opts: opts, limiter: l, metrics: newMetrics(reg, opts.Way, l)}
 }
 
 // Of returns the proxy for the pods that a job discovers. It is nil if they are read directly: --via says so, or the
 // job discovers no pods. The error says why the job cannot be read through an API server, and what to change.
 func (ps *Proxies) Of(job *promconfig.ScrapeConfig) (*Proxy, error) {
-	if ps == nil || ps.way != APIServer {
+	if ps == nil || ps.opts.Way != APIServer {
 		return nil, nil
 	}
 	var from *kubernetes.SDConfig
@@ -49,7 +56,7 @@ func (ps *Proxies) Of(job *promconfig.ScrapeConfig) (*Proxy, error) {
 	if from == nil {
 		return nil, nil
 	}
-	cfg, err := discovery.RESTConfig(from)
+	cfg, err := discovery.RESTConfig(from, ps.opts.Dial)
 	if err != nil {
 		return nil, fmt.Errorf("--via=apiserver: %w", err)
 	}

@@ -27,7 +27,7 @@ func through(t *testing.T, limits Limits, server http.HandlerFunc) *Proxy {
 	t.Helper()
 	s := httptest.NewServer(server)
 	t.Cleanup(s.Close)
-	p, err := New(APIServer, limits, prometheus.NewRegistry()).
+	p, err := New(Options{Way: APIServer, Limits: limits}, prometheus.NewRegistry()).
 		Through(&rest.Config{Host: s.URL, BearerToken: "ours"}, &promconfig.ScrapeConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -310,7 +310,7 @@ func TestSilentPodsDoNotBlockOthers(t *testing.T) {
 
 // TestServerThatDoesNotAnswer holds that an API server that cannot be reached is not taken for a pod.
 func TestServerThatDoesNotAnswer(t *testing.T) {
-	p, err := New(APIServer, DefaultLimits(), nil).
+	p, err := New(Options{Way: APIServer, Limits: DefaultLimits()}, nil).
 		Through(&rest.Config{Host: "http://127.0.0.1:1"}, &promconfig.ScrapeConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -332,7 +332,7 @@ func jobWith(http config_util.HTTPClientConfig, kubeconfigs ...string) *promconf
 }
 
 func TestJobsThatCannotBeReadSo(t *testing.T) {
-	proxies := New(APIServer, DefaultLimits(), nil)
+	proxies := New(Options{Way: APIServer, Limits: DefaultLimits()}, nil)
 	plain := config_util.HTTPClientConfig{}
 	basic := config_util.HTTPClientConfig{BasicAuth: &config_util.BasicAuth{Username: "u"}}
 	certificate := config_util.HTTPClientConfig{TLSConfig: config_util.TLSConfig{CertFile: "c"}}
@@ -359,7 +359,8 @@ func TestJobsThatCannotBeReadSo(t *testing.T) {
 	if p, err := proxies.Of(jobWith(basic)); p != nil || err != nil { // no pods: nothing to read through a server
 		t.Errorf("a job without pods: %v, %v", p, err)
 	}
-	if p, err := New(Direct, DefaultLimits(), nil).Of(jobWith(basic, "a", "b")); p != nil || err != nil {
+	direct := New(Options{Way: Direct, Limits: DefaultLimits()}, nil)
+	if p, err := direct.Of(jobWith(basic, "a", "b")); p != nil || err != nil {
 		t.Errorf("directly: %v, %v", p, err)
 	}
 	var none *Proxies

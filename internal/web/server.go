@@ -46,6 +46,9 @@ type Config struct {
 	EnableLifecycle bool   // allows /-/reload
 	EnablePprof     bool   // serves /debug/pprof/
 	ExternalHost    string // replaces loopback addresses in the API's globalUrl; empty: they stay
+
+	// Listen opens the port; nil: on the network of the machine.
+	Listen func(network, address string) (net.Listener, error)
 }
 
 // Sources is the data of the pages. The functions must be safe for concurrent calls.
@@ -136,13 +139,24 @@ func (s *Server) Listen() (net.Addr, error) {
 	if err := toolkit.Validate(s.cfg.WebConfigFile); err != nil {
 		return nil, fmt.Errorf("--web.config.file: %s: %w", s.cfg.WebConfigFile, err)
 	}
-	l, err := net.Listen("tcp", s.cfg.ListenAddress)
+	listen := s.cfg.Listen
+	if listen == nil {
+		listen = net.Listen
+	}
+	l, err := listen("tcp", s.cfg.ListenAddress)
 	if err != nil {
 		return nil, fmt.Errorf("--web.listen-address: %w (give a free port of this machine; port 0 takes any)", err)
 	}
 	s.listener = l
 	s.log.Info("serving pages", zap.Stringer("address", l.Addr()), zap.Bool("lifecycle", s.cfg.EnableLifecycle))
 	return l.Addr(), nil
+}
+
+// Close closes the port of a server that does not run, or does not run any more.
+func (s *Server) Close() {
+	if s.listener != nil {
+		_ = s.listener.Close() // Run has closed it already
+	}
 }
 
 // Run serves until ctx ends, which is not an error. Then it waits for running requests, up to shutdownGrace.

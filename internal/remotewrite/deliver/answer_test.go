@@ -136,7 +136,7 @@ func TestWritten(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
-	b := backoff{min: 30 * time.Millisecond, max: 5 * time.Second}
+	b := backoff{min: 30 * time.Millisecond, max: 5 * time.Second, random: anyRandom()}
 	step := b.min
 	for range 20 {
 		d := b.wait()

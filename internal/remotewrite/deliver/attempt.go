@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type requester struct {
 	receiver *Receiver
 	report   func(Fate)
+	random   *rand.Rand // varies its pauses
 }
 
 // verdict is the result for a message.
@@ -49,13 +51,13 @@ type attempts struct {
 	fast, slow backoff
 }
 
-// use starts over if the settings were replaced.
-func (t *attempts) use(cfg *Settings) {
+// use starts over if the settings were replaced. random varies the pauses.
+func (t *attempts) use(cfg *Settings, random *rand.Rand) {
 	if cfg != t.settings {
 		*t = attempts{settings: cfg, made: t.made,
 			fast: backoff{min: time.Duration(cfg.QueueConfig.MinBackoff),
-				max: time.Duration(cfg.QueueConfig.MaxBackoff)},
-			slow: backoff{min: minSlowBackoff, max: maxSlowBackoff}}
+				max: time.Duration(cfg.QueueConfig.MaxBackoff), random: random},
+			slow: backoff{min: minSlowBackoff, max: maxSlowBackoff, random: random}}
 	}
 }
 
@@ -75,7 +77,7 @@ func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdi
 	for ctx.Err() == nil {
 		cfg, replaced := s.receiver.current()
 		back := s.receiver.recovery() // before the POST: the receiver may be back before it fails
-		t.use(cfg)
+		t.use(cfg, s.random)
 		if quiet := s.receiver.quiet(); quiet > 0 {
 			pause(ctx, quiet, replaced, nil)
 			continue

@@ -31,7 +31,7 @@ func TestAllLanesGoOnWhenTheReceiverIsBack(t *testing.T) {
 		for lane := range settledAt {
 			lanes.Go(func() {
 				time.Sleep(time.Duration(lane) * 1300 * time.Millisecond)
-				s := requester{receiver: r, report: func(Fate) {}}
+				s := requester{receiver: r, random: anyRandom(), report: func(Fate) {}}
 				if v := s.send(t.Context(), m, 0); !v.arrived {
 					t.Errorf("lane %d: %+v", lane, v)
 				}
@@ -62,7 +62,7 @@ func TestSuccessOfOthersDoesNotShortenPauses(t *testing.T) {
 		m := messageWith(t, []labels.Labels{labels.FromStrings("__name__", "up")})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		s := requester{receiver: r, report: func(Fate) {}}
+		s := requester{receiver: r, random: anyRandom(), report: func(Fate) {}}
 		var lane sync.WaitGroup
 		lane.Go(func() { s.send(ctx, m, 0) })
 		synctest.Wait()

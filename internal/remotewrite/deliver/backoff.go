@@ -16,6 +16,7 @@ const (
 // backoff doubles from min to max. The zero value does not wait.
 type backoff struct {
 	min, max, next time.Duration
+	random         *rand.Rand
 }
 
 // wait returns the next pause: the current step, up to a fifth more or less, so that lanes and replicas that failed
@@ -27,7 +28,7 @@ func (b *backoff) wait() time.Duration {
 	d := b.next
 	b.next = min(2*b.next, b.max)
 	if spread := int64(d) * 2 / 5; spread > 0 {
-		d += time.Duration(rand.Int64N(spread)) - d/5 //nolint:gosec // spreading load needs no secrecy
+		d += time.Duration(b.random.Int64N(spread)) - d/5
 	}
 	return max(b.min, min(d, b.max))
 }

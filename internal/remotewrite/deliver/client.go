@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,9 +44,14 @@ type httpClient struct {
 const renewInterval = 10 * time.Second
 
 // NewClient returns a client for the HTTP settings in cfg. cfg.Client is not used.
-func NewClient(cfg Settings, opts ...promhttp.HTTPClientOption) (Client, error) {
-	if cfg.RoundRobinDNS && len(opts) == 0 {
-		opts = append(opts, promhttp.WithDialContextFunc(dialAnyAddress))
+func NewClient(cfg Settings) (Client, error) {
+	var opts []promhttp.HTTPClientOption
+	switch {
+	case cfg.Dial != nil:
+		opts = append(opts, promhttp.WithDialContextFunc(cfg.Dial))
+	case cfg.RoundRobinDNS:
+		addresses := &anyAddress{random: cfg.Chance.Rand()}
+		opts = append(opts, promhttp.WithDialContextFunc(addresses.dial))
 	}
 	c, err := promhttp.NewClientFromConfig(cfg.HTTPClientConfig, "remote_write", opts...)
 	if err != nil {
@@ -206,8 +212,13 @@ func withoutURL(err error) error {
 	return err
 }
 
-// dialAnyAddress connects to a random address of a name (round_robin_dns).
-func dialAnyAddress(ctx context.Context, network, addr string) (net.Conn, error) {
+// anyAddress connects to a random address of a name (round_robin_dns).
+type anyAddress struct {
+	mu     sync.Mutex
+	random *rand.Rand // guarded by mu
+}
+
+func (a *anyAddress) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	var d net.Dialer
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -217,6 +228,8 @@ func dialAnyAddress(ctx context.Context, network, addr string) (net.Conn, error)
 	if err != nil || len(addrs) == 0 {
 		return nil, fmt.Errorf("look up %s: %w", host, err)
 	}
-	at := addrs[rand.IntN(len(addrs))] //nolint:gosec // spreading load needs no secrecy
+	a.mu.Lock()
+	at := addrs[a.random.IntN(len(addrs))]
+	a.mu.Unlock()
 	return d.DialContext(ctx, network, net.JoinHostPort(at, port))
 }

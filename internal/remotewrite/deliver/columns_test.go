@@ -155,7 +155,7 @@ func TestGroupsOfSeveralStreams(t *testing.T) {
 			rw.QueueConfig.MaxSamplesPerSend = most
 			r.Replace(&Settings{RemoteWriteConfig: &rw, Client: r.settings.Client})
 			sum := fates{dropped: map[Reason]int{}}
-			sender := r.NewSender(lane, sum.add)
+			sender := r.NewSender(anyRandom(), lane, sum.add)
 			sender.Run(ctx, nil)
 			if ctx.Err() != nil && len(lane.groups) > 0 {
 				for i := range lane.groups[0] {
@@ -168,7 +168,7 @@ func TestGroupsOfSeveralStreams(t *testing.T) {
 					}
 				}
 				sum = fates{dropped: map[Reason]int{}, done: total - left}
-				r.NewSender(lane, sum.add).Run(t.Context(), nil)
+				r.NewSender(anyRandom(), lane, sum.add).Run(t.Context(), nil)
 				if got := sum.settled(); got != left {
 					t.Errorf("seed %d: %d samples settled after the stop, want %d: %+v", seed, got, left, sum)
 				}

@@ -345,7 +345,7 @@ func TestGroups(t *testing.T) {
 						r.Replace(&settings)
 						sum := fates{dropped: map[Reason]int{}}
 						began := time.Now()
-						r.NewSender(&groups{requests, n}, sum.add).Run(t.Context(), nil)
+						r.NewSender(anyRandom(), &groups{requests, n}, sum.add).Run(t.Context(), nil)
 						if sum.done != total || sum.settled() != total {
 							t.Errorf("groups of %d: done %d, settled %d, want %d", n, sum.done, sum.settled(), total)
 						}
@@ -399,7 +399,7 @@ func TestInterruptedGroup(t *testing.T) {
 		r.Replace(&Settings{RemoteWriteConfig: &rw, Client: r.settings.Client})
 		lane := &groups{backlog(t, scrapes, series), scrapes}
 		sum := fates{dropped: map[Reason]int{}}
-		r.NewSender(lane, sum.add).Run(ctx, nil)
+		r.NewSender(anyRandom(), lane, sum.add).Run(ctx, nil)
 		if len(lane.requests) != scrapes || sum.done != 0 || sum.accepted == 0 {
 			t.Errorf("%d requests left, %+v; want all, and some samples accepted", len(lane.requests), sum)
 		}
@@ -408,7 +408,7 @@ func TestInterruptedGroup(t *testing.T) {
 		}
 		s.posts = 2
 		total := fates{dropped: map[Reason]int{}}
-		r.NewSender(lane, total.add).Run(t.Context(), nil)
+		r.NewSender(anyRandom(), lane, total.add).Run(t.Context(), nil)
 		arrived := 0
 		for _, points := range s.arrived {
 			arrived += len(points)
@@ -436,7 +436,7 @@ func TestLimitFollowsTheScrapes(t *testing.T) {
 		rw.QueueConfig.MaxSamplesPerSend = c.limit
 		r.Replace(&Settings{RemoteWriteConfig: &rw, SeriesPerSend: c.perSend, Client: r.settings.Client})
 		sum := fates{dropped: map[Reason]int{}}
-		r.NewSender(&groups{backlog(t, c.scrapes, series), c.scrapes}, sum.add).Run(t.Context(), nil)
+		r.NewSender(anyRandom(), &groups{backlog(t, c.scrapes, series), c.scrapes}, sum.add).Run(t.Context(), nil)
 		if s.posts != c.posts || sum.accepted != sum.done {
 			t.Errorf("%+v: %d POSTs, %+v", c, s.posts, sum)
 		}
@@ -491,7 +491,7 @@ func TestEveryFateOfGroupsIsCounted(t *testing.T) {
 				requests[i].MayHaveArrived = i < random.IntN(6)
 			}
 			sum := fates{dropped: map[Reason]int{}}
-			r.NewSender(&groups{requests, 1 + random.IntN(8)}, sum.add).Run(t.Context(), nil)
+			r.NewSender(anyRandom(), &groups{requests, 1 + random.IntN(8)}, sum.add).Run(t.Context(), nil)
 			if sum.done != total || sum.settled() != total {
 				t.Errorf("done %d, settled %d, want %d: %+v", sum.done, sum.settled(), total, sum)
 			}

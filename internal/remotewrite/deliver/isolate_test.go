@@ -46,7 +46,7 @@ func TestRequestsOfASearch(t *testing.T) {
 					}
 					return answerOf(204)
 				}, wire.V1)
-				s := r.NewSender(nil, func(f Fate) { accepted += f.Accepted })
+				s := r.NewSender(anyRandom(), nil, func(f Fate) { accepted += f.Accepted })
 				for i := range 12 {
 					posts, accepted = 0, 0
 					s.deliver(t.Context(), m)

@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -18,6 +19,7 @@ type MetadataSender struct {
 	Receiver *Receiver
 	Families func() []wire.Family
 	Sent     func(families int, out Outcome) // called with Accepted or Refused
+	Random   *rand.Rand                      // varies its pauses; for it alone
 }
 
 // Run sends all families each send_interval until ctx ends.
@@ -52,7 +54,7 @@ func (m *MetadataSender) send(ctx context.Context, s *Settings, replaced <-chan 
 	r := m.Receiver
 	body := snappy.Encode(nil, wire.AppendFamilies(nil, part))
 	var t attempts
-	t.use(s)
+	t.use(s, m.Random)
 	for ; ctx.Err() == nil && !isClosed(replaced); t.made++ {
 		if quiet := r.quiet(); quiet > 0 {
 			pause(ctx, quiet, replaced, nil)

@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"encoding/binary"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"go.uber.org/zap"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
@@ -37,6 +39,9 @@ func (f clientFunc) Post(ctx context.Context, body []byte, p wire.Protocol, atte
 }
 
 func (f clientFunc) Close() {}
+
+// anyRandom is for one sender.
+func anyRandom() *rand.Rand { return chance.Source{}.Rand() }
 
 // newTestReceiver is a receiver of one protocol whose answers come from a function.
 func newTestReceiver(answer clientFunc, p wire.Protocol) *Receiver {
@@ -82,7 +87,7 @@ func TestDamagedAndTooLargeIsCounted(t *testing.T) {
 	} {
 		r := newTestReceiver(func(context.Context, []byte, wire.Protocol, int) Answer { return answerOf(413) }, wire.V2)
 		lost := map[Reason]int{}
-		s := r.NewSender(nil, func(f Fate) { lost[f.Reason] += f.Dropped })
+		s := r.NewSender(anyRandom(), nil, func(f Fate) { lost[f.Reason] += f.Dropped })
 		if !s.deliver(t.Context(), wire.Message{Fragments: [][]byte{fragment}, Samples: 10, Oldest: 1, Newest: 2}) {
 			t.Errorf("%s: deliver gave up", name)
 		}
@@ -117,7 +122,7 @@ func TestLongestRetryAfterCounts(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			m := MetadataSender{Receiver: r, Sent: func(int, Outcome) {}}
+			m := MetadataSender{Receiver: r, Random: anyRandom(), Sent: func(int, Outcome) {}}
 			m.send(t.Context(), s, replaced, []wire.Family{{Name: "x", Type: model.MetricTypeCounter}})
 		}()
 		synctest.Wait()

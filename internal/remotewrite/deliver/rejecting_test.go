@@ -63,7 +63,7 @@ func TestARejectingReceiverGetsSmallRequests(t *testing.T) {
 				r.Replace(&Settings{RemoteWriteConfig: r.settings.RemoteWriteConfig, Client: r.settings.Client,
 					SeriesPerSend: 10_500})
 				lane, sum := &drawnGroups{}, fates{dropped: map[Reason]int{}}
-				sender := r.NewSender(lane, sum.add)
+				sender := r.NewSender(anyRandom(), lane, sum.add)
 				for scrape := range 2 {
 					var group []queue.Request
 					for stream := range uint64(10) {
@@ -113,7 +113,7 @@ func TestSeriesOfARequestAreLimited(t *testing.T) {
 				}
 			}
 			sum := fates{dropped: map[Reason]int{}}
-			r.NewSender(&drawnGroups{groups: [][]queue.Request{group}}, sum.add).Run(t.Context(), nil)
+			r.NewSender(anyRandom(), &drawnGroups{groups: [][]queue.Request{group}}, sum.add).Run(t.Context(), nil)
 			if len(posts) != 2 || posts[0] != 1000 || posts[1] != 1000 {
 				t.Errorf("backlog %d: requests with %d series, want two of 1000", backlog, posts)
 			}

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -41,9 +42,9 @@ type post struct {
 // costs less than merging them.
 const ownPost = 1000
 
-// NewSender returns a sender that reports each Fate once, from the goroutine of Run.
-func (r *Receiver) NewSender(lane Lane, report func(Fate)) *Sender {
-	return &Sender{lane: lane, isolator: isolator{requester: requester{receiver: r, report: report}}}
+// NewSender returns a sender that reports each Fate once, from the goroutine of Run. Only the sender uses random.
+func (r *Receiver) NewSender(random *rand.Rand, lane Lane, report func(Fate)) *Sender {
+	return &Sender{lane: lane, isolator: isolator{requester: requester{receiver: r, report: report, random: random}}}
 }
 
 // Run delivers until ctx ends or the lane is empty for good. After stopping is closed it goes on until everything is

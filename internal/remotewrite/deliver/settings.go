@@ -4,8 +4,10 @@ import (
 	"context"
 	"math"
 
+	promhttp "github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
@@ -16,6 +18,13 @@ type Settings struct {
 	// SeriesPerSend is the number of series of a request; 0: max_samples_per_send counts all samples.
 	SeriesPerSend int
 	Client        Client
+
+	// The following are for NewClient.
+
+	// Dial connects, and chooses among the addresses of a name; nil: by the network of the machine.
+	Dial promhttp.DialContextFunc
+	// Chance chooses among the addresses of a name (round_robin_dns) if Dial is nil.
+	Chance chance.Source
 }
 
 // maxSearched is the number of series of a request to a 1.0 receiver that rejects: a search for bad series is for one

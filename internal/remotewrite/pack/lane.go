@@ -225,6 +225,9 @@ func (l *Lane) Ack(group []queue.Request) {
 // Wake receives when Next may give something.
 func (l *Lane) Wake() <-chan struct{} { return l.wake }
 
+// Index returns the number of the lane, from 0.
+func (l *Lane) Index() int { return l.index }
+
 // Before is closed when the sender of the lane that had this index before has ended; nil: there was none. The queue
 // knows a reader by its index, so that there must be one at a time.
 func (l *Lane) Before() <-chan struct{} { return l.before }

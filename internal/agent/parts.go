@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"context"
@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// part is something that runs as long as the program, such as discovery, the scrapes or the server of the pages.
+// part is something that runs as long as the agent, such as discovery, the scrapes or the server of the pages.
 type part struct {
 	name string
 	run  func(ctx context.Context) error // blocks until ctx ends, which is not an error
 
-	// outlives names a part. If set, the ctx of run ends when that part has ended, instead of with the program.
+	// outlives names a part. If set, the ctx of run ends when that part has ended, instead of with the agent.
 	// Aggregates outlive the scrapes, so that they also sum the last scrapes; remote write outlives the aggregates, so
 	// that it also delivers the last sums.
 	outlives string

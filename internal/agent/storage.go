@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"fmt"
@@ -8,13 +8,13 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/queue"
 )
 
-// openStorage opens the directory of the queues, or returns nil if --storage.path is empty.
-func openStorage(f *runFlags, log *zap.Logger) (*queue.Store, error) {
-	if f.storagePath == "" {
+// openStorage opens the directory of the queues, or returns nil if there is none.
+func openStorage(path string, files queue.FS, log *zap.Logger) (*queue.Store, error) {
+	if path == "" {
 		log.Warn("no --storage.path: samples that are not delivered when the process ends are lost")
 		return nil, nil
 	}
-	store, err := queue.OpenStore(f.storagePath, queue.OS())
+	store, err := queue.OpenStore(path, files)
 	if err != nil {
 		return nil, fmt.Errorf("--storage.path: %w (give each process its own writable directory; --storage.path= "+
 			"queues in memory only)", err)
@@ -22,7 +22,7 @@ func openStorage(f *runFlags, log *zap.Logger) (*queue.Store, error) {
 	return store, nil
 }
 
-// closeStorage closes the directory, so that another process can open it.
+// closeStorage closes the directory.
 func closeStorage(store *queue.Store, log *zap.Logger) {
 	if store == nil {
 		return

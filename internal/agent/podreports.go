@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"context"
@@ -22,27 +22,27 @@ import (
 // tenths of a second.
 const reportAge = 2 * time.Second
 
-// podReports makes the reports on pods that pages and `why` show. A report is made when somebody looks, one at a time,
-// and is kept for a short time.
-type podReports struct {
-	config func() *config.Config // in force
-	pools  func() []scrape.PoolStatus
-	found  *discovery.Manager
-	asking func() string // diagnose.Input.Ask; nil: not known
+// PodReports makes the reports on pods that pages and `why` show. A report is made when somebody looks, one at a time,
+// and is kept for a short time. Safe for concurrent use, once the exported fields are set.
+type PodReports struct {
+	Config func() *config.Config // in force
+	Pools  func() []scrape.PoolStatus
+	Found  *discovery.Manager
+	Asking func() string // diagnose.Input.Ask; nil: not known
 
-	maxAge time.Duration // of a report; 0: none is kept
+	MaxAge time.Duration // of a report; 0: none is kept
 
 	mu   sync.Mutex       // guards the following; held while a report is made
 	kept *diagnose.Report // nil: there is none
 }
 
-// podSources returns the functions of a running process. webConfig is --web.config.file.
+// podSources returns the functions of an agent. webConfig is --web.config.file.
 func podSources(r *reloader, pools *scrape.Pools, found *discovery.Manager, webConfig string) web.PodSources {
-	p := &podReports{config: r.config, pools: pools.FullStatus, found: found, maxAge: reportAge}
+	p := &PodReports{Config: r.config, Pools: pools.FullStatus, Found: found, MaxAge: reportAge}
 	if webConfig == "" { // otherwise the pages may ask for TLS or a password
-		p.asking = func() string { return askCommand(r.listen) }
+		p.Asking = func() string { return askCommand(r.listen) }
 	}
-	return web.PodSources{Report: p.report, Ask: p.ask, Targets: pools.FullStatusOf, Preview: pools.Preview}
+	return web.PodSources{Report: p.Report, Ask: p.Ask, Targets: pools.FullStatusOf, Preview: pools.Preview}
 }
 
 // askCommand returns the command that asks a process whose pages are at an address, from its own machine. All instances
@@ -59,17 +59,17 @@ func askCommand(listen string) string {
 	return program + " why --url=http://127.0.0.1:" + port
 }
 
-// report returns the report that is kept, or else a new one. Callers must not change its rows.
-func (p *podReports) report() diagnose.Report {
+// Report returns the report that is kept, or else a new one. Callers must not change its rows.
+func (p *PodReports) Report() diagnose.Report {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.kept != nil {
 		return *p.kept
 	}
 	r := p.make()
-	if p.maxAge > 0 {
+	if p.MaxAge > 0 {
 		p.kept = &r
-		time.AfterFunc(p.maxAge, func() {
+		time.AfterFunc(p.MaxAge, func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.kept = nil
@@ -78,11 +78,11 @@ func (p *podReports) report() diagnose.Report {
 	return r
 }
 
-// ask is web.PodSources.Ask. A pod that the report does not have is one that no job looks at: it gets a report of its
+// Ask is web.PodSources.Ask. A pod that the report does not have is one that no job looks at: it gets a report of its
 // own, with its verdict.
-func (p *podReports) ask(ctx context.Context, namespace, name string) (diagnose.Report, []show.Fact, error) {
-	pod, err := p.found.Pod(ctx, namespace, name)
-	report := p.report()
+func (p *PodReports) Ask(ctx context.Context, namespace, name string) (diagnose.Report, []show.Fact, error) {
+	pod, err := p.Found.Pod(ctx, namespace, name)
+	report := p.Report()
 	if err != nil {
 		return report, nil, err
 	}
@@ -93,14 +93,14 @@ func (p *podReports) ask(ctx context.Context, namespace, name string) (diagnose.
 }
 
 // make makes a report that has the pods that are asked for, even if no job looks at them.
-func (p *podReports) make(asked ...*corev1.Pod) diagnose.Report {
-	cfg := p.config()
+func (p *PodReports) make(asked ...*corev1.Pod) diagnose.Report {
+	cfg := p.Config()
 	ask := ""
-	if p.asking != nil {
-		ask = p.asking()
+	if p.Asking != nil {
+		ask = p.Asking()
 	}
 	return diagnose.New(diagnose.Input{
-		At: time.Now(), Jobs: cfg.Jobs, Pools: p.pools(), Pods: p.found.Pods(), Scopes: p.found.Scopes(), Asked: asked,
+		At: time.Now(), Jobs: cfg.Jobs, Pools: p.Pools(), Pods: p.Found.Pods(), Scopes: p.Found.Scopes(), Asked: asked,
 		Shard: cfg.Shards.Index, Self: ownPod(), Ask: ask,
 		Outside: os.Getenv("KUBERNETES_SERVICE_HOST") == "", // which each container of a pod has
 	})

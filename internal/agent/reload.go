@@ -1,14 +1,10 @@
-package main
+package agent
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
-	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,17 +21,17 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/web"
 )
 
-// reloader owns the configuration in force. It applies a new configuration to every part of the program, or to none.
+// reloader owns the configuration in force. It applies a new configuration to every part of the agent, or to none.
 type reloader struct {
 	opts       config.Options
-	listen     string        // address of the pages of this process
-	auto       time.Duration // how often to check whether the file has changed; 0: never
+	listen     string                         // address of the pages
+	auto       time.Duration                  // how often to check whether the file has changed; 0: never
+	useRuntime func(promconfig.RuntimeConfig) // see Settings
 	writers    *remotewrite.Writers
 	sums       *aggregate.Aggregates
 	pools      *scrape.Pools
 	discovery  *discovery.Manager
 	log        *zap.Logger
-	level      zap.AtomicLevel // of log
 	successful prometheus.Gauge
 	loaded     prometheus.Gauge
 	exposures  *exposures
@@ -49,11 +45,12 @@ type reloader struct {
 	inForce web.Loaded
 }
 
-func newReloader(opts config.Options, cfg *config.Config, log *zap.Logger, level zap.AtomicLevel,
-	reg prometheus.Registerer) *reloader {
+// newReloader returns a reloader. The caller sets the parts, and then calls start.
+func newReloader(s Settings, log *zap.Logger, reg prometheus.Registerer) *reloader {
 	f := promauto.With(reg)
 	return &reloader{
-		opts: opts, current: cfg, log: log, exposures: newExposures(log, reg), level: level,
+		opts: s.Options, current: s.Config, auto: s.AutoReload, useRuntime: s.UseRuntime, log: log,
+		exposures: newExposures(log, reg),
 		successful: f.NewGauge(prometheus.GaugeOpts{
 			Name: "envoy_scraper_config_last_reload_successful",
 			Help: "1 if the last reload of the configuration succeeded, else 0.",
@@ -133,8 +130,9 @@ func (r *reloader) apply(cfg *config.Config) error {
 	r.pools.Hold(r.discovery.Hold(cfg.Jobs))
 	r.pools.Adopt(targets)
 	r.discovery.Adopt(found)
-	debug.SetGCPercent(cfg.Prometheus.Runtime.GoGC)
-	setLevel(r.level, string(cfg.Prometheus.Runtime.LogLevel))
+	if r.useRuntime != nil {
+		r.useRuntime(cfg.Prometheus.Runtime)
+	}
 	return nil
 }
 
@@ -177,24 +175,18 @@ func (r *reloader) fileChecksum() string {
 	return sum
 }
 
-// Run reloads on SIGHUP, and with --config.auto-reload when the file has changed, until ctx ends.
+// Run reloads when the file has changed, if it is to look for that, until ctx ends.
 func (r *reloader) Run(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	var tick <-chan time.Time
-	if r.auto > 0 {
-		t := time.NewTicker(r.auto)
-		defer t.Stop()
-		tick = t.C
+	if r.auto == 0 {
+		return nil
 	}
+	tick := time.NewTicker(r.auto)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-hup:
-			_ = r.Reload(ctx)
-		case <-tick:
+		case <-tick.C:
 			if r.changed() {
 				_ = r.Reload(ctx)
 			}
