@@ -143,8 +143,9 @@ func (w *world) judge() {
 			explained += r.droppedSamples()[name]
 		}
 		if float64(lost[name]) > explained {
+			examples := w.oracle.Losses(name)
 			w.problem("receiver %s: %d samples are lost, counters explain %v:\n\t%s", name, lost[name], explained,
-				strings.Join(w.oracle.Losses(), "\n\t"))
+				strings.Join(examples[:min(len(examples), 5)], "\n\t"))
 		}
 		w.trace.add("judged %s: lost %d", name, lost[name])
 	}

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -121,7 +122,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		}
 		n := float64(len(pg.samples))
 		added := atMost(n)
-		if s.complete && sameKeys(s.live, live) {
+		if s.complete && sameKeys(s.live, live) && !o.changedIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
 			added = exactly(0)
 		}
 		o.addReport(add, t, 1, exactly(n), exactly(float64(kept)), added)
@@ -130,12 +131,17 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		o.counts.Failed++
 		live := map[string]labels.Labels{}
 		n := 0.0
+		mayFail := p.mayFail(b.time(), b.time().Add(t.timeout()+time.Second))
 		if pg := p.pageAt(receiver, t, b.time(), false); pg != nil {
 			n = float64(len(pg.samples))
 			if pg.partial {
 				live, _ = t.kept(pg)
 			}
-		} else if !p.mayFail(b.time(), b.time().Add(t.timeout()+time.Second)) {
+		} else if mayFail {
+			if pg := p.pageAt(receiver, t, b.time(), true); pg != nil { // it came too late, or never
+				n = float64(len(pg.samples))
+			}
+		} else {
 			o.problem("%s: %s: up=0 at %s for no reason", receiver, p.name, clock(b.time()))
 		}
 		for key, ls := range s.live {
@@ -177,7 +183,7 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 		}
 	}
 	if lost > 0 && !o.diedIn(b.from, b.time(), b.time().Add(runningScrape)) {
-		o.lose(receiver, lost, "%s: %d of %d samples of %s at %s are missing, such as %s", receiver, lost,
+		o.lose(receiver, lost, "%d of %d samples of %s at %s are missing, such as %s", lost,
 			len(expected), p.name, clock(b.time()), example)
 	}
 }
@@ -185,7 +191,9 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 // lose counts lost samples. The simulation decides whether counters explain them.
 func (o *Oracle) lose(receiver string, n int, format string, args ...any) {
 	o.counts.Lost[receiver] += n
-	o.note(format, args...)
+	if len(o.losses[receiver]) < maxProblems {
+		o.losses[receiver] = append(o.losses[receiver], fmt.Sprintf(format, args...))
+	}
 }
 
 // targetOfBatch returns the target that a batch is of, and the configuration that makes it. Several configurations may
@@ -294,8 +302,7 @@ func (o *Oracle) judgeLostPage(receiver string, p *pod, d *delivered, t *target,
 		}
 		s.live, s.complete = live, true
 	}
-	o.lose(receiver, kept+len(reportNames), "%s: a page of %s at %s did not arrive", receiver, p.name,
-		clock(pg.start))
+	o.lose(receiver, kept+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
 }
 
 // targetAt returns the configuration that was in force at a time, and the target that it makes of a pod, or nil.

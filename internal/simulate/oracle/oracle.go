@@ -27,7 +27,7 @@ type Oracle struct {
 	blind     []span
 	quietFrom time.Time // agents run since, without a kill or stop
 	problems  []string
-	losses    []string
+	losses    map[string][]string // by receiver
 	counts    Counts
 }
 
@@ -112,7 +112,7 @@ func (b *batch) time() time.Time { return time.UnixMilli(b.at) }
 // New returns an oracle for receivers with these names.
 func New(receivers ...string) *Oracle {
 	o := &Oracle{pods: map[string]*pod{}, lives: map[string][]life{}, receivers: map[string]*arrivals{},
-		strangers: map[string]bool{}, names: slices.Sorted(slices.Values(receivers)),
+		strangers: map[string]bool{}, losses: map[string][]string{}, names: slices.Sorted(slices.Values(receivers)),
 		counts: Counts{Lost: map[string]int{}}}
 	for _, name := range receivers {
 		o.receivers[name] = &arrivals{pods: map[string]*delivered{}, refs: map[*receiver.Series]ref{}}
@@ -318,16 +318,10 @@ func (o *Oracle) problem(format string, args ...any) {
 	}
 }
 
-// note keeps the words for a loss, which are a problem only if no counter explains it.
-func (o *Oracle) note(format string, args ...any) {
-	if len(o.losses) < maxProblems {
-		o.losses = append(o.losses, fmt.Sprintf(format, args...))
-	}
-}
-
-// Losses returns words for the samples that were lost so far.
-func (o *Oracle) Losses() []string {
+// Losses returns words for the samples that a receiver has lost so far, the first of them. They are a problem only if no
+// counter explains them.
+func (o *Oracle) Losses(receiver string) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.Clone(o.losses)
+	return slices.Clone(o.losses[receiver])
 }

@@ -196,7 +196,7 @@ func TestOracle(t *testing.T) {
 					t.Errorf("problems %q, want %q", first, tc.problem)
 				}
 				if tc.lost >= 0 && lost != tc.lost {
-					t.Errorf("%d samples lost, want %d: %q", lost, tc.lost, s.Losses())
+					t.Errorf("%d samples lost, want %d: %q", lost, tc.lost, s.Losses("r"))
 				}
 				if tc.problem == "" && tc.lost == 0 && s.Counts().Batches != 7 {
 					t.Errorf("%+v, want 7 batches", s.Counts())
@@ -239,7 +239,7 @@ func TestAProcessForgets(t *testing.T) {
 					want = 0
 				}
 				if lost := s.Counts().Lost["r"]; lost != want {
-					t.Errorf("%d samples lost, want %d: %q", lost, want, s.Losses())
+					t.Errorf("%d samples lost, want %d: %q", lost, want, s.Losses("r"))
 				}
 			})
 		})
