@@ -64,6 +64,8 @@ var allowed = map[string][]string{
 	// aggregate: its blocks; discovery: names of workloads; envoy: ports; pushdown: what a rule saves at the sidecar
 	"cost": {"aggregate", "envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
+	// The simulation is imported by tests only, see TestProductNeverImportsTheSimulation.
+	"simulate/network": {},
 	"web": {
 		"aggregate", "config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel",
 		"scrape", "remotewrite",
@@ -124,6 +126,46 @@ func TestImportRuleSeesEveryKindOfEdge(t *testing.T) {
 }
 
 // TestTableNamesNoGhosts fails for a package in the table that has no file, and for an import that no file uses.
+// TestProductNeverImportsTheSimulation: only tests and the simulation itself import it.
+func TestProductNeverImportsTheSimulation(t *testing.T) {
+	for _, problem := range simulationImports(t, os.DirFS("..")) {
+		t.Error(problem)
+	}
+}
+
+func TestImportOfTheSimulationIsSeen(t *testing.T) {
+	source := []byte(importing(ours + "simulate/network"))
+	for file, want := range map[string]int{
+		"internal/scrape/pool.go": 1, "cmd/envoy-scraper/run.go": 1, "internal/simulated/x.go": 1,
+		"internal/scrape/pool_test.go": 0, "internal/simulate/cluster/cluster.go": 0,
+	} {
+		got := simulationImports(t, fstest.MapFS{file: {Data: source}})
+		if len(got) != want {
+			t.Errorf("%s: problems = %q, want %d", file, got, want)
+		}
+	}
+}
+
+// simulationImports finds files of the product that import the simulation.
+func simulationImports(t *testing.T, root fs.FS) (problems []string) {
+	t.Helper()
+	for _, f := range goFiles(t, root) {
+		if f.isTest() || strings.HasPrefix(f.path, "internal/simulate/") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), f.path, f.source, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range parsed.Imports {
+			if strings.HasPrefix(spec.Path.Value, `"`+ours+"simulate/") || spec.Path.Value == `"`+ours+`simulate"` {
+				problems = append(problems, f.path+" imports the simulation, which is for tests")
+			}
+		}
+	}
+	return problems
+}
+
 func TestTableNamesNoGhosts(t *testing.T) {
 	for name := range allowed {
 		if files, _ := fs.Glob(os.DirFS(name), "*.go"); len(files) == 0 {
