@@ -33,7 +33,9 @@ const (
 
 // allowed is the architecture: what each package may import of ours.
 var allowed = map[string][]string{
-	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "kubeconfig": {}, "shard": {}, "history": {},
+	"footprint": {}, "hashindex": {}, "queue/filesystem": {}, "relabel": {}, "kubeconfig": {}, "shard": {},
+	"history":    {},
+	"queue":      {"queue/filesystem", "simulate/disk"}, // disk: in tests
 	"discovery":  {"envoy", "kubeconfig"}, // Istio's names; contexts, in errors
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
@@ -66,6 +68,7 @@ var allowed = map[string][]string{
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	// The simulation is imported by tests only, see TestProductNeverImportsTheSimulation.
 	"simulate/network": {},
+	"simulate/disk":    {"queue/filesystem"},
 	"web": {
 		"aggregate", "config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel",
 		"scrape", "remotewrite",
