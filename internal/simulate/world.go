@@ -115,7 +115,7 @@ func (w *world) birth() (*pod, error) {
 	if p.listener, err = p.host.Listen("tcp", ":15090"); err != nil {
 		return nil, err
 	}
-	p.envoy = sidecar.New(sidecar.Options{Namespace: "mesh", Pod: p.name, Workload: p.workload, Node: "node-1",
+	p.envoy = sidecar.New(sidecar.Options{Namespace: "mesh", Pod: p.name, Workload: p.workload,
 		Series: w.opts.Series, Seed: w.opts.Seed, Served: func(page *sidecar.Page) {
 			w.trace.add("%s: page begun %d, status %d, fault %d, whole %v, %d samples", p.name,
 				page.Start.Sub(w.trace.start), page.Status, page.Fault, page.Whole, len(page.Samples))

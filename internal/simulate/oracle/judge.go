@@ -256,7 +256,7 @@ func (p *pod) pageAt(receiver string, t *target, at time.Time, good bool) *page 
 		if pg.start.After(at.Add(t.timeout() + early)) {
 			return nil
 		}
-		if pg.good == good && !pg.judged[receiver] && !pg.start.Before(at.Add(-early)) {
+		if pg.good() == good && !pg.judged[receiver] && !pg.start.Before(at.Add(-early)) {
 			pg.judged[receiver] = true
 			return pg
 		}
@@ -273,7 +273,7 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 		}
 		pg.judged[receiver] = true
 		switch {
-		case !pg.good: // whether a failed scrape has a batch shows in the gaps between batches
+		case !pg.good(): // whether a failed scrape has a batch shows in the gaps between batches
 		case c.sentOf(receiver, t.report["up"]) == "": // the receiver is no endpoint
 		case o.excuses(p, pg):
 			o.counts.Excused++

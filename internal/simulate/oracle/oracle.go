@@ -59,11 +59,15 @@ type span struct{ from, to time.Time }
 // page is an answer of a sidecar.
 type page struct {
 	start, end time.Time
-	good       bool
-	partial    bool // its lines show up before the failure: the page itself is bad
+	well       bool        // the answer is a page without a mistake
+	read       func() bool // whether the agent has read all of it
+	partial    bool        // its lines show up before the failure: the page itself is bad
 	samples    []sidecar.Sample
 	judged     map[string]bool // by receiver
 }
+
+// good reports whether a scrape has got the page.
+func (pg *page) good() bool { return pg.well && pg.read() }
 
 // arrivals is what a receiver has stored and Judge has not seen.
 type arrivals struct {
@@ -204,7 +208,7 @@ func (o *Oracle) Served(name string, p *sidecar.Page) {
 		return
 	}
 	good := p.Whole && p.Status == 200 && p.Fault != sidecar.BrokenLine && p.Fault != sidecar.OtherFormat
-	to.pages = append(to.pages, &page{start: p.Start, end: p.End, good: good,
+	to.pages = append(to.pages, &page{start: p.Start, end: p.End, well: good, read: p.Read,
 		partial: p.Whole && p.Fault == sidecar.BrokenLine, samples: slices.Clone(p.Samples), judged: map[string]bool{}})
 	o.counts.Pages++
 }
