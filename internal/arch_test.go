@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"footprint": {}, "hashindex": {}, "queue/filesystem": {}, "relabel": {}, "kubeconfig": {}, "shard": {},
 	"history":    {},
 	"queue":      {"queue/filesystem", "simulate/disk"}, // disk: in tests
-	"discovery":  {"envoy", "kubeconfig"}, // Istio's names; contexts, in errors
+	"discovery":  {"envoy", "kubeconfig"},               // Istio's names; contexts, in errors
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
 	"scrape":     {"envoy", "pushdown", "hashindex", "series", "exposition", "discovery", "shard", "via"},
@@ -69,6 +69,7 @@ var allowed = map[string][]string{
 	// The simulation is imported by tests only, see TestProductNeverImportsTheSimulation.
 	"simulate/network": {},
 	"simulate/disk":    {"queue/filesystem"},
+	"simulate/sidecar": {"simulate/network"},
 	"web": {
 		"aggregate", "config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel",
 		"scrape", "remotewrite",
