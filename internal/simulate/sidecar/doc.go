@@ -3,7 +3,7 @@
 // A page has Istio's families for some peers of the pod, and a few of Envoy's own:
 //
 //	# TYPE istio_requests_total counter
-//	istio_requests_total{reporter="destination",source_workload="peer-7",…,response_code="200"} 4711
+//	istio_requests_total{reporter="destination",source_workload="peer-7",…} 4711
 //	# TYPE envoy_server_uptime gauge
 //	envoy_server_uptime{} 3600
 //
