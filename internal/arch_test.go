@@ -67,14 +67,17 @@ var allowed = map[string][]string{
 	"diagnose/show":   {"diagnose", "config/hint", "podlookup"},             // distance of names; words for kinds
 	// aggregate: its blocks; discovery: names of workloads; envoy: ports; pushdown: what a rule saves at the sidecar
 	"cost": {"aggregate", "envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
-	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	// The simulation is imported by tests only, see TestProductNeverImportsTheSimulation.
 	"simulate/network":  {},
 	"simulate/disk":     {"queue/filesystem"},
-	"simulate/sidecar":  {},
+	"simulate/sidecar":  {"simulate/network"},
 	"simulate/receiver": {},
 	"simulate/oracle":   {"simulate/receiver", "simulate/sidecar"},
-	"simulate":          {"agent", "chance", "config", "simulate/disk", "simulate/network", "simulate/oracle", "simulate/receiver", "simulate/sidecar", "via", "web"},
+	"simulate": {
+		"agent", "chance", "config", "simulate/disk", "simulate/network", "simulate/oracle", "simulate/receiver",
+		"simulate/sidecar", "via", "web",
+	},
+	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {
 		"aggregate", "config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel",
 		"scrape", "remotewrite",
