@@ -64,6 +64,13 @@ type want struct {
 	most  float64
 }
 
+func (w want) String() string {
+	if w.loose {
+		return fmt.Sprint("0 to ", w.most)
+	}
+	return fmt.Sprint(math.Float64frombits(w.bits))
+}
+
 func exactly(v float64) want { return want{bits: math.Float64bits(v)} }
 func atMost(v float64) want  { return want{loose: true, most: v} }
 func marker() want           { return want{bits: value.StaleNaN} }
@@ -174,12 +181,13 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 			lost++
 			example = max(example, key)
 		case !w.matches(got):
-			o.problem("%s: %s at %s is %v, want %+v", receiver, key, clock(b.time()), math.Float64frombits(got), w)
+			o.problem("%s: %s at %s: %v, want %v: %s", receiver, p.name, clock(b.time()), math.Float64frombits(got), w, key)
 		}
 	}
 	for key, got := range b.samples {
 		if _, known := expected[key]; !known {
-			o.problem("%s: %s at %s is %v, want no sample", receiver, key, clock(b.time()), math.Float64frombits(got))
+			o.problem("%s: %s at %s: %v, want no sample: %s", receiver, p.name, clock(b.time()),
+				math.Float64frombits(got), key)
 		}
 	}
 	if lost > 0 && !o.diedIn(b.from, b.time(), b.time().Add(runningScrape)) {

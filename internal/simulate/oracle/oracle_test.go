@@ -112,7 +112,7 @@ func TestOracle(t *testing.T) {
 		lost    int
 	}{
 		"correct": {},
-		"a value differs": {problem: "is 7, want", edit: func(step string, x []sent) []sent {
+		"a value differs": {problem: ": 7, want 2", edit: func(step string, x []sent) []sent {
 			return edit(step == "second", x, changed(x, "a", 7))
 		}},
 		"a sample is missing": {lost: 1, edit: func(step string, x []sent) []sent {
@@ -130,7 +130,7 @@ func TestOracle(t *testing.T) {
 		"a page does not arrive": {lost: 7, edit: func(step string, x []sent) []sent { // its marker of b, too
 			return edit(step == "second", x, nil)
 		}},
-		"a dropped series is sent": {problem: "want no sample", edit: func(step string, x []sent) []sent {
+		"a dropped series is sent": {problem: ": 2, want no sample", edit: func(step string, x []sent) []sent {
 			return edit(step == "second", x, with(x, sent{"dropped", 2}))
 		}},
 		"up without a page": {problem: "no page was served", edit: func(step string, x []sent) []sent {
