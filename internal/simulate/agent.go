@@ -29,6 +29,7 @@ type runner struct {
 	disk     *disk.Disk
 	process  *process // nil: none runs
 	lives    int
+	failures int                // of starts, in a row
 	dropped  map[string]float64 // samples that processes have dropped that are gone, by endpoint
 	left     []*process         // killed ones, whose goroutines have not ended yet
 }

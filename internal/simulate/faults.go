@@ -183,7 +183,8 @@ func discoveryKinds() []kind {
 	return []kind{of("fails", discoveryFails), of("half an answer", discoveryHalf), of("no answer", discoveryHangs)}
 }
 
-// diskKinds are the faults of an agent's disk.
+// diskKinds are the faults of an agent's disk. A slow disk is not among them: the queue holds a lock while it writes, and
+// in a bubble time stands still while a goroutine waits for a lock.
 func diskKinds() []kind {
 	of := func(name string, fault disk.Fault) kind {
 		return kind{name: "disk: " + name, weight: 2, lasts: true,
@@ -197,7 +198,6 @@ func diskKinds() []kind {
 		of("full", disk.Fault{Calls: []string{"write"}, Err: syscall.ENOSPC}),
 		of("fails", disk.Fault{Calls: []string{"write", "sync", "open"}, Err: syscall.EIO, Chance: 0.3}),
 		of("torn writes", disk.Fault{Calls: []string{"write"}, Err: syscall.EIO, Chance: 0.2, Torn: true}),
-		of("slow", disk.Fault{Delay: 50 * time.Millisecond}),
 		of("does not sync", disk.Fault{Calls: []string{"sync"}, Err: syscall.EIO}),
 	}
 }
@@ -210,25 +210,20 @@ func agentKinds() []kind {
 			return nil
 		}}
 	}
-	again := func(w *world, r *runner) {
-		if err := r.start(); err != nil {
-			w.problem("agent %d does not start: %v", r.n, err)
-		}
-	}
 	return []kind{
 		of("kill -9", 4, func(w *world, r *runner, _ *rand.Rand) {
 			r.kill(false)
-			again(w, r)
+			w.start(r)
 		}),
 		of("power cut", 2, func(w *world, r *runner, _ *rand.Rand) {
 			r.kill(true)
-			again(w, r)
+			w.start(r)
 		}),
 		of("SIGTERM", 4, func(w *world, r *runner, _ *rand.Rand) {
 			if err := r.stop(); err != nil {
 				w.problem("agent %d: %v", r.n, err)
 			}
-			again(w, r)
+			w.start(r)
 		}),
 		of("reload", 6, func(w *world, _ *runner, _ *rand.Rand) {
 			next := w.agents[0].revision.next(w.reloads)

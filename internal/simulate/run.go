@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -24,6 +25,7 @@ type Options struct {
 
 	Dir       string // for the files of the agents
 	KeepTrace bool
+	Watch     func(line string) // gets each line of the trace; nil: nobody watches
 }
 
 // Result is what a run found.
@@ -56,16 +58,14 @@ func Run(o Options) Result {
 		return res
 	}
 	for _, r := range w.agents {
-		if err := r.start(); err != nil {
-			w.problem("agent %d does not start: %v", r.n, err)
-		}
+		w.start(r)
 	}
-	for _, e := range w.events(&res) {
-		if len(w.problems)+len(w.oracle.Problems()) > 0 {
-			break
-		}
-		time.Sleep(time.Until(begun.Add(e.at)))
-		e.do()
+	w.events = w.plan(&res)
+	for len(w.events) > 0 && len(w.problems)+len(w.oracle.Problems()) == 0 {
+		next := w.events[0]
+		w.events = w.events[1:]
+		time.Sleep(time.Until(begun.Add(next.at)))
+		next.do()
 	}
 	w.end()
 	res.Problems = append(w.problems, w.oracle.Problems()...)
@@ -77,8 +77,35 @@ func Run(o Options) Result {
 	return res
 }
 
-// events returns what happens in a run, in the order of time: faults begin and end, and the oracle judges.
-func (w *world) events(res *Result) []event {
+// Kubernetes starts a container that has ended again after a pause. A broken disk may make the start fail.
+const (
+	restartPause = 10 * time.Second
+	mostStarts   = 60 // in a row
+)
+
+// start starts a process of an agent, again and again until it runs.
+func (w *world) start(r *runner) {
+	err := r.start()
+	if err == nil {
+		r.failures = 0
+		return
+	}
+	w.trace.add("agent %d does not start", r.n)
+	if r.failures++; r.failures == mostStarts {
+		w.problem("agent %d does not start: %v", r.n, err)
+		return
+	}
+	at := time.Since(w.trace.start) + restartPause
+	n, _ := slices.BinarySearchFunc(w.events, at, func(e event, at time.Duration) int { return cmp.Compare(e.at, at) })
+	w.events = slices.Insert(w.events, n, event{at: at, do: func() {
+		if r.process == nil {
+			w.start(r)
+		}
+	}})
+}
+
+// plan returns what happens in a run, in the order of time: faults begin and end, and the oracle judges.
+func (w *world) plan(res *Result) []event {
 	byName := map[string]kind{}
 	for _, k := range kinds() {
 		byName[k.name] = k
@@ -110,10 +137,7 @@ func (w *world) events(res *Result) []event {
 		add(from+episode+calm, w.judge)
 	}
 	slices.SortFunc(events, func(a, b event) int {
-		if a.at != b.at {
-			return int(a.at - b.at)
-		}
-		return a.n - b.n
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.n, b.n))
 	})
 	return events
 }

@@ -45,6 +45,9 @@ func hour(seed uint64) Options {
 func simulate(t *testing.T, o Options) (res Result) {
 	t.Helper()
 	o.Dir = t.TempDir()
+	if os.Getenv("SIMULATE_WATCH") != "" {
+		o.Watch = func(line string) { fmt.Fprintln(os.Stderr, line) }
+	}
 	synctest.Test(t, func(*testing.T) { res = Run(o) })
 	return res
 }

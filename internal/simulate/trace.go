@@ -14,6 +14,7 @@ import (
 type Trace struct {
 	start time.Time
 	keep  bool
+	watch func(line string) // nil: nobody watches
 
 	mu    sync.Mutex // guards the following
 	sum   hash.Hash
@@ -21,7 +22,9 @@ type Trace struct {
 	count int
 }
 
-func newTrace(keep bool) *Trace { return &Trace{start: time.Now(), keep: keep, sum: sha256.New()} }
+func newTrace(o Options) *Trace {
+	return &Trace{start: time.Now(), keep: o.KeepTrace, watch: o.Watch, sum: sha256.New()}
+}
 
 func (t *Trace) add(format string, args ...any) {
 	t.mu.Lock()
@@ -29,6 +32,9 @@ func (t *Trace) add(format string, args ...any) {
 	line := fmt.Sprintf("%d ", time.Since(t.start)) + fmt.Sprintf(format, args...)
 	_, _ = t.sum.Write([]byte(line + "\n"))
 	t.count++
+	if t.watch != nil {
+		t.watch(line)
+	}
 	if t.keep {
 		t.lines = append(t.lines, line)
 	}

@@ -34,7 +34,8 @@ type world struct {
 	logs      *logs
 	receivers map[string]*receiver.Receiver
 	agents    []*runner
-	pods      []*pod // by birth
+	events    []event // that have not happened, by time
+	pods      []*pod  // by birth
 	born      int
 	free      []string // addresses that a pod had
 	births    *rand.Rand
@@ -69,7 +70,7 @@ type pod struct {
 
 func newWorld(o Options) (*world, error) {
 	w := &world{
-		opts: o, network: network.New(o.Seed), oracle: oracle.New(receiverNames[:]...), trace: newTrace(o.KeepTrace),
+		opts: o, network: network.New(o.Seed), oracle: oracle.New(receiverNames[:]...), trace: newTrace(o),
 		logs: newLogs(), receivers: map[string]*receiver.Receiver{},
 		births:  network.Chance(o.Seed, "births"),
 		reloads: network.Chance(o.Seed, "reloads"), discovered: make(chan error, 1),
