@@ -113,7 +113,7 @@ func (r *runner) stop() error {
 		return nil
 	}
 	r.process = nil
-	r.world.oracle.Ended(agentAddress(r.n), false)
+	r.world.oracle.Ended(agentAddress(r.n), oracle.Stopped)
 	p.cancel()
 	began := time.Now()
 	err := <-p.done
@@ -134,12 +134,13 @@ func (r *runner) kill(power bool) {
 		return
 	}
 	r.process = nil
-	r.world.oracle.Ended(agentAddress(r.n), true)
 	r.keepCounters(p)
 	if power {
+		r.world.oracle.Ended(agentAddress(r.n), oracle.PowerCut)
 		p.host.Vanish()
 		r.disk = r.disk.CutPower(network.Chance(r.world.opts.Seed, fmt.Sprintf("power %d %d", r.n, r.lives)))
 	} else {
+		r.world.oracle.Ended(agentAddress(r.n), oracle.Killed)
 		p.host.Kill()
 		r.disk = r.disk.Kill()
 	}

@@ -191,6 +191,7 @@ func diskKinds() []kind {
 			begin: func(w *world, f Fault, chance *rand.Rand) func() {
 				r := w.anyAgent(chance)
 				r.disk.Begin(f.name(), fault)
+				w.oracle.Fragile(time.Now(), time.Now().Add(f.For))
 				return func() { r.disk.End(f.name()) }
 			}}
 	}

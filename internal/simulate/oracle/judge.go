@@ -15,8 +15,6 @@ import (
 
 // Delays of the product that the oracle allows.
 const (
-	// runningScrape is how long before a kill a scrape may have been answered whose samples are lost.
-	runningScrape = time.Second
 	// discoveryDelay is how long after a change of the pods the targets may follow.
 	discoveryDelay = 15 * time.Second
 	// mostMissed is how many turns in a row may be missing.
@@ -190,7 +188,7 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 				math.Float64frombits(got), key)
 		}
 	}
-	if lost > 0 && !o.diedIn(b.from, b.time(), b.time().Add(runningScrape)) {
+	if lost > 0 && !o.excusedBy(b.from, b.time(), b.time()) {
 		o.lose(receiver, lost, "%d of %d samples of %s at %s are missing, such as %s", lost,
 			len(expected), p.name, clock(b.time()), example)
 	}
@@ -295,7 +293,7 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 // it was read.
 func (o *Oracle) excuses(p *pod, pg *page) bool {
 	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
-	return gone || o.anyDiedIn(pg.start.Add(-time.Second), pg.end.Add(runningScrape)) ||
+	return gone || o.anyExcuses(pg.start, pg.end) ||
 		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
 }
 
@@ -410,16 +408,33 @@ func (o *Oracle) alive(p process, at time.Time) bool {
 	return l.to.IsZero() || l.to.After(at)
 }
 
-// diedIn reports whether a process of an agent ended in a time.
-func (o *Oracle) diedIn(host string, from, to time.Time) bool {
+// excusedBy reports whether the end of a process of an agent may have taken what was scraped in a time.
+func (o *Oracle) excusedBy(host string, from, to time.Time) bool {
 	return slices.ContainsFunc(o.lives[host], func(l life) bool {
-		return !l.to.IsZero() && !l.to.Before(from) && !l.to.After(to)
+		if l.to.IsZero() || l.to.Before(from) {
+			return false
+		}
+		loses := l.end.loses()
+		if l.end != Stopped && o.isFragile(from) {
+			loses = longestQueued
+		}
+		return !l.to.After(to.Add(loses))
 	})
 }
 
-func (o *Oracle) anyDiedIn(from, to time.Time) bool {
+// longestQueued is how long samples may wait in memory for a disk that is full or fails.
+const longestQueued = 10 * time.Minute
+
+// isFragile reports whether samples that were scraped at a time may be in memory only.
+func (o *Oracle) isFragile(at time.Time) bool {
+	return slices.ContainsFunc(o.fragile, func(s span) bool {
+		return at.After(s.from.Add(-time.Minute)) && at.Before(s.to.Add(2*time.Minute))
+	})
+}
+
+func (o *Oracle) anyExcuses(from, to time.Time) bool {
 	for host := range o.lives {
-		if o.diedIn(host, from, to) {
+		if o.excusedBy(host, from, to) {
 			return true
 		}
 	}

@@ -25,6 +25,7 @@ type Oracle struct {
 	strangers map[string]bool
 	judged    time.Time // Judge has seen everything before
 	blind     []span
+	fragile   []span
 	quietFrom time.Time // agents run since, without a kill or stop
 	problems  []string
 	losses    map[string][]string // by receiver
@@ -42,7 +43,25 @@ type Counts struct {
 // life is one process of an agent.
 type life struct {
 	from, to time.Time // to: zero while it runs
-	killed   bool
+	end      End
+}
+
+// End is how a process ends.
+type End int
+
+const (
+	Stopped  End = iota // by SIGTERM
+	Killed              // by kill -9
+	PowerCut            // the disk loses what was not synced, too
+)
+
+// loses returns how long before the end a scrape may have been answered whose samples are lost: the running scrape, and
+// after a power cut what is synced every second.
+func (e End) loses() time.Duration {
+	if e == PowerCut {
+		return 2500 * time.Millisecond
+	}
+	return time.Second
 }
 
 // pod is something that a discovery finds.
@@ -157,13 +176,13 @@ func (o *Oracle) Started(host string) {
 	o.quietFrom = time.Now()
 }
 
-// Ended says that the process of an agent has ended, or been killed.
-func (o *Oracle) Ended(host string, killed bool) {
+// Ended says that the process of an agent has ended.
+func (o *Oracle) Ended(host string, how End) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	all := o.lives[host]
 	if n := len(all); n > 0 && all[n-1].to.IsZero() {
-		all[n-1].to, all[n-1].killed = time.Now(), killed
+		all[n-1].to, all[n-1].end = time.Now(), how
 	}
 }
 
@@ -183,6 +202,13 @@ func (o *Oracle) Blind(from, to time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.blind = append(o.blind, span{from, to})
+}
+
+// Fragile says that the disk of an agent may fail in a time. What is scraped then is in memory only, so a kill loses it.
+func (o *Oracle) Fragile(from, to time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fragile = append(o.fragile, span{from, to})
 }
 
 // found returns when targets must have followed a change of the pods.

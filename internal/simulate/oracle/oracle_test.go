@@ -227,7 +227,7 @@ func TestAProcessForgets(t *testing.T) {
 				s.serve(0, 2, "a", "b") // and nothing of it arrives
 				time.Sleep(100 * time.Millisecond)
 				if killed {
-					s.Ended("agent", true)
+					s.Ended("agent", Killed)
 					s.Started("agent")
 				}
 				time.Sleep(10 * time.Second)
