@@ -37,7 +37,7 @@ type Settings struct {
 // changes them, except what r says of a job.
 func (s *Settings) scrapeOptions(w World, r *reloader) scrape.Options {
 	opts := JobOptions(r.applyingConfig, s.Options.NodeName)
-	opts.Dial = w.Dial
+	opts.Dial, opts.Host = w.Dial, w.Host
 	opts.AllowLoopback, opts.MaxMemory = s.AllowLoopback, s.ScrapeMemory
 	opts.ExternalLabels = s.Config.RemoteWrite.ExternalLabels
 	opts.Sharded, opts.Unsharded = s.Config.Shards.On(), s.Config.Unsharded

@@ -18,6 +18,8 @@ type World struct {
 	Listen func(network, address string) (net.Listener, error)
 	// Files hold the queues; nil: the file system of the machine.
 	Files queue.FS
+	// Host is the name of the machine, from which the times of scrapes follow; empty: the name that the machine has.
+	Host string
 	// Chance makes all random numbers that others can notice; zero: numbers that nobody can predict.
 	Chance chance.Source
 }

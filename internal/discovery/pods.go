@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -18,8 +19,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/watch"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/flowcontrol"
 
@@ -31,6 +34,7 @@ import (
 type podDiscovery struct {
 	log        *slog.Logger
 	client     corev1client.PodsGetter
+	transport  http.RoundTripper // of client
 	namespaces []string
 	label      string // selectors
 	field      string
@@ -114,9 +118,14 @@ func (m *Manager) newPodDiscovery(log *slog.Logger, c *kubernetes.SDConfig, r *r
 	if d.namespaces, err = podNamespaces(c.NamespaceDiscovery); err != nil {
 		return nil, err
 	}
-	if d.client, err = corev1client.NewForConfig(cfg); err != nil {
+	over, err := rest.HTTPClientFor(cfg)
+	if err != nil {
 		return nil, err
 	}
+	if d.client, err = corev1client.NewForConfigAndClient(cfg, over); err != nil {
+		return nil, err
+	}
+	d.transport = over.Transport
 	for _, s := range c.Selectors {
 		if s.Role == kubernetes.RolePod {
 			d.label, d.field = s.Label, s.Field
@@ -144,8 +153,9 @@ func podNamespaces(c kubernetes.NamespaceDiscovery) ([]string, error) {
 	return names, nil
 }
 
-// Run implements promdiscovery.Discoverer.
+// Run implements promdiscovery.Discoverer. At the end it closes its idle connections.
 func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
+	defer utilnet.CloseIdleConnectionsFor(d.transport)
 	var running sync.WaitGroup
 	for _, namespace := range d.namespaces {
 		informer, err := d.informer(namespace)

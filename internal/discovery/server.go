@@ -12,6 +12,7 @@ import (
 	promdiscovery "github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/kubernetes"
 	"go.uber.org/zap"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
 const (
@@ -88,8 +89,9 @@ func newServer(key serverKey, client *apiClient, log *zap.Logger, pace pace) *se
 	}
 }
 
-// run probes until ctx ends.
+// run probes until ctx ends. Then it closes its idle connections.
 func (s *server) run(ctx context.Context) {
+	defer utilnet.CloseIdleConnectionsFor(s.client.http.Transport)
 	for {
 		s.probe(ctx)
 		select {

@@ -42,6 +42,7 @@ type Options struct {
 	// controllers of their pods, see discovery.Manager.KeepOwners.
 	ShardByWorkload func(job string) bool
 
+	Host      string                      // name of this machine; empty: the one that it has
 	Dial      config_util.DialContextFunc // connects to targets and proxies; nil: by the network of the machine
 	MaxMemory int64                       // for pages that are being read, in bytes; 0: 256 MiB
 	Forget    func(series.SourceID)       // called after the last batch of a sequence of pages; nil: nothing is called
@@ -124,8 +125,11 @@ func New(table *series.Table, sink Sink, opts Options, log *zap.Logger, reg prom
 }
 
 func offsetSeed(opts Options) uint64 {
-	host, err := os.Hostname()
-	if err != nil || opts.Sharded {
+	host := opts.Host
+	if host == "" {
+		host, _ = os.Hostname() // empty if it fails
+	}
+	if opts.Sharded {
 		host = ""
 	}
 	h := fnv.New64a()
@@ -133,12 +137,18 @@ func offsetSeed(opts Options) uint64 {
 	return h.Sum64()
 }
 
-// Run scrapes until ctx ends. Scrapes that this cuts off yield nothing.
+// Run scrapes until ctx ends. Scrapes that this cuts off yield nothing. Then it closes the idle connections of all jobs.
 func (ps *Pools) Run(ctx context.Context) error {
 	var moves sync.WaitGroup
 	moves.Go(func() { ps.runPhases(ctx) })
 	ps.schedule.run(ctx)
 	moves.Wait()
+	ps.changing.Lock()
+	defer ps.changing.Unlock()
+	for _, p := range ps.jobs {
+		p.dropNext()
+		p.state.close()
+	}
 	return nil
 }
 

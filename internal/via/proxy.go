@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 )
@@ -69,7 +70,7 @@ func (p *Proxy) Add() { p.limiter.targets.Add(1) }
 func (p *Proxy) Remove() { p.limiter.targets.Add(-1) }
 
 // CloseIdleConnections implements the method that http.Client looks for.
-func (p *Proxy) CloseIdleConnections() { (&http.Client{Transport: p.next}).CloseIdleConnections() }
+func (p *Proxy) CloseIdleConnections() { utilnet.CloseIdleConnectionsFor(p.next) }
 
 // RoundTrip implements http.RoundTripper for a request whose context has a pod. The response is the pod's, as if it had
 // been asked directly. If the API server answered instead, the error is a *Refusal.
