@@ -67,9 +67,10 @@ var allowed = map[string][]string{
 	"cost": {"aggregate", "envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	// The simulation is imported by tests only, see TestProductNeverImportsTheSimulation.
-	"simulate/network": {},
-	"simulate/disk":    {"queue/filesystem"},
-	"simulate/sidecar": {"simulate/network"},
+	"simulate/network":   {},
+	"simulate/disk":      {"queue/filesystem"},
+	"simulate/sidecar":   {"simulate/network"},
+	"simulate/apiserver": {"simulate/network"},
 	"web": {
 		"aggregate", "config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel",
 		"scrape", "remotewrite",
