@@ -71,6 +71,7 @@ var allowed = map[string][]string{
 	"simulate/disk":      {"queue/filesystem"},
 	"simulate/sidecar":   {"simulate/network"},
 	"simulate/apiserver": {"simulate/network"},
+	"simulate/cluster":   {"simulate/apiserver", "simulate/network", "simulate/sidecar"},
 	"web": {
 		"aggregate", "config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel",
 		"scrape", "remotewrite",
