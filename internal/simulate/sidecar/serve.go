@@ -156,14 +156,14 @@ func (e *Envoy) answer(c net.Conn, r request) bool {
 	ok := e.wait(c, f)
 	if ok {
 		ok = e.render(a, p, &r, f)
+		if p.conn != nil { // before the write: the connection does not count what a client that is gone never gets
+			p.offset = p.conn.Sent() + int64(len(a.wire))
+		}
 		_, err := c.Write(a.wire)
 		p.Whole = err == nil && ok
 		ok = p.Whole
 	}
 	p.End = time.Now()
-	if p.conn != nil {
-		p.offset = p.conn.Sent()
-	}
 	if e.options.Served != nil {
 		e.options.Served(p)
 	}
