@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +27,10 @@ type bed struct {
 	net    *network.Network
 	api    *apiserver.Server
 	client *http.Client
+
+	background sync.WaitGroup
+
+	mu     sync.Mutex // guards the following
 	trace  bytes.Buffer
 	states map[*cluster.Pod][]cluster.State
 	served map[*cluster.Pod]int
@@ -39,10 +44,15 @@ func newBed(t *testing.T, seed uint64) *bed {
 	b.Cluster = cluster.New(cluster.Options{
 		Network: b.net, API: b.api, Seed: seed,
 		Changed: func(p *cluster.Pod, s cluster.State) {
+			addr := p.Address()
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			b.states[p] = append(b.states[p], s)
-			fmt.Fprintln(&b.trace, time.Now().UnixNano(), p.Name, p.Node, p.Address(), s)
+			fmt.Fprintln(&b.trace, time.Now().UnixNano(), p.Name, p.Node, addr, s)
 		},
 		Served: func(p *cluster.Pod, page *sidecar.Page) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			b.served[p]++
 			fmt.Fprintln(&b.trace, time.Now().UnixNano(), p.Name, page.Client, page.Status, len(page.Samples))
 		},
@@ -63,12 +73,17 @@ func (b *bed) close() {
 
 // answers scrapes a pod at an address and reports whether it was that pod that answered.
 func (b *bed) answers(p *cluster.Pod, addr string) bool {
-	before := b.served[p]
+	served := func() int {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.served[p]
+	}
+	before := served()
 	if resp, err := b.client.Get("http://" + addr + "/stats/prometheus"); err == nil {
 		_, _ = io.Copy(io.Discard, resp.Body)
 		_ = resp.Body.Close()
 	}
-	return b.served[p] > before
+	return served() > before
 }
 
 // shown returns the pod as the API server shows it.
@@ -122,6 +137,8 @@ func TestLives(t *testing.T) {
 				}
 				pass(10 * time.Minute)
 				want := append([]cluster.State{cluster.Pending, cluster.Running}, tc.want...)
+				b.mu.Lock()
+				defer b.mu.Unlock()
 				if got := b.states[p]; fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Errorf("states %v, want %v", got, want)
 				}
@@ -224,6 +241,8 @@ func TestSameSeedSameTrace(t *testing.T) {
 					}
 				}
 			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			trace = b.trace.String()
 		})
 		return trace
