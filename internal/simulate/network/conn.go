@@ -133,15 +133,12 @@ func (c *Conn) send(p []byte) {
 		c.transmit(p)
 		return
 	}
-	cut := *left < int64(len(p))
-	if cut {
-		p = p[:*left]
+	passes := min(*left, int64(len(p)))
+	*left -= passes
+	if passes > 0 {
+		c.transmit(p[:passes])
 	}
-	*left -= int64(len(p))
-	if len(p) > 0 {
-		c.transmit(p)
-	}
-	if cut {
+	if passes < int64(len(p)) {
 		n.resetAt(c.peer, n.momentAfter(n.now()+int64(l.latency()), c.out.lastAt))
 		n.resetAt(c, n.moment(l.latency()))
 	}
@@ -153,6 +150,7 @@ func (c *Conn) transmit(p []byte) {
 	switch {
 	case l.vanished && n.hosts[c.peer.host.addr] != nil && !l.effect.blackHole: // another host has its address
 		n.failAt(c, n.moment(2*l.latency()), syscall.ECONNRESET)
+		c.out.waste(len(p))
 		return
 	case l.isSilent():
 		if !c.out.inFlight() && c.resetErr == syscall.ETIMEDOUT {
@@ -162,10 +160,10 @@ func (c *Conn) transmit(p []byte) {
 		return
 	case c.peer.closed:
 		n.resetAt(c, n.moment(2*l.latency()))
+		c.out.waste(len(p))
 		return
 	case c.peer.readShut:
-		c.out.sent += int64(len(p))
-		c.out.taken = c.out.sent
+		c.out.waste(len(p))
 		return
 	}
 	if rate := l.effect.rate[c.toward]; rate > 0 {

@@ -126,6 +126,9 @@ func TestEndsOfConnections(t *testing.T) {
 		"written to a closed peer": func(t *testing.T, p *pair) {
 			_ = p.accepted.Close()
 			mustWrite(t, p.dialed, "request")
+			if p.dialed.Sent() != 7 || p.dialed.Taken() != 0 {
+				t.Errorf("sent %d, taken %d", p.dialed.Sent(), p.dialed.Taken())
+			}
 			pass(time.Second)
 			_, err := p.dialed.Write([]byte("more"))
 			fails(t, "second write", err, syscall.EPIPE)

@@ -202,6 +202,13 @@ func (h *half) take(p []byte, by int64) int {
 	return n
 }
 
+// waste counts bytes that were written, and that nobody will read.
+func (h *half) waste(bytes int) {
+	h.drop()
+	h.sent += int64(bytes)
+	h.taken = h.sent
+}
+
 // drop throws away what was not read.
 func (h *half) drop() { h.bytes, h.start, h.chunks, h.first, h.taken = nil, 0, nil, 0, h.sent }
 

@@ -182,7 +182,7 @@ func learn(f *family, lines []line) {
 		if entry == textparse.EntrySeries {
 			s := &Series{}
 			p.Labels(&s.Labels)
-			s.Name = s.Labels.Get(labels.MetricName)
+			s.Name = s.Labels.Get("__name__")
 			lines[i].series = s
 			i++
 		}
