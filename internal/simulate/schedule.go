@@ -27,9 +27,9 @@ func (f Fault) name() string { return fmt.Sprint("fault ", f.N) }
 const (
 	warmUp      = 2 * time.Minute
 	episode     = 30 * time.Minute
-	calm        = 9 * time.Minute // Retry-After is obeyed for at most 5 minutes
-	longestLull = 2 * time.Minute // between two faults
-	longest     = 6 * time.Minute // fault
+	calm        = 9 * time.Minute   // Retry-After is obeyed for at most 5 minutes
+	longestLull = 100 * time.Second // between two faults
+	longest     = 6 * time.Minute   // fault
 )
 
 // schedule draws the faults of a run. Kinds are drawn by their weights.

@@ -168,7 +168,7 @@ func daysOf(o Options) string {
 	return fmt.Sprintf(" DAYS=%v", os.Getenv("SIMULATE_DAYS"))
 }
 
-// TestSameSeedSameTrace: two runs of a seed see the same, to the nanosecond.
+// TestSameSeedSameTrace: two runs of a seed have the same trace, byte for byte.
 func TestSameSeedSameTrace(t *testing.T) {
 	for seed := range uint64(10) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

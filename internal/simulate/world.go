@@ -118,8 +118,8 @@ func (w *world) birth() (*pod, error) {
 	}
 	p.envoy = sidecar.New(sidecar.Options{Namespace: "mesh", Pod: p.name, Workload: p.workload,
 		Series: w.opts.Series, Seed: w.opts.Seed, Served: func(page *sidecar.Page) {
-			w.trace.add("%s: page begun %d, status %d, fault %d, whole %v, %d samples", p.name,
-				page.Start.Sub(w.trace.start), page.Status, page.Fault, page.Whole, len(page.Samples))
+			w.trace.add("%s: status %d, fault %d, whole %v, %d samples", p.name, page.Status,
+				page.Fault, page.Whole, len(page.Samples))
 			w.oracle.Served(p.name, page)
 		}, Refused: func(err error) { w.problem("%s refused a request: %v", p.name, err) }})
 	go func() {
