@@ -3,6 +3,7 @@ package simulate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -30,7 +31,7 @@ type runner struct {
 	process  *process // nil: none runs
 	lives    int
 	failures int                // of starts, in a row
-	dropped  map[string]float64 // samples that processes have dropped that are gone, by endpoint
+	dropped  map[dropped]float64 // samples that processes have dropped that are gone
 	left     []*process         // killed ones, whose goroutines have not ended yet
 }
 
@@ -48,7 +49,7 @@ func agentAddress(n int) string { return fmt.Sprintf("10.0.1.%d", n+1) }
 func newRunner(w *world, n int) *runner {
 	return &runner{
 		world: w, n: n, file: filepath.Join(w.opts.Dir, fmt.Sprintf("agent-%d.yaml", n)),
-		revision: revision{minLanes: 1, maxLanes: 4}, dropped: map[string]float64{},
+		revision: revision{minLanes: 1, maxLanes: 4}, dropped: map[dropped]float64{},
 		disk: disk.NewWithChance(network.Chance(w.opts.Seed, fmt.Sprint("disk ", n))),
 	}
 }
@@ -179,42 +180,37 @@ func (r *runner) reload() error {
 }
 
 // keepCounters adds what a process has dropped to that of the processes before it.
-func (r *runner) keepCounters(p *process) {
-	for name, n := range p.sums("envoy_scraper_remotewrite_samples_dropped_total", "endpoint") {
-		r.dropped[name] += n
-	}
-}
+func (r *runner) keepCounters(p *process) { p.addDropped(r.dropped) }
 
-// droppedSamples returns how many samples all processes have dropped, by endpoint.
-func (r *runner) droppedSamples() map[string]float64 {
-	all := map[string]float64{}
-	for name, n := range r.dropped {
-		all[name] += n
-	}
+// droppedSamples returns how many samples all processes have dropped.
+func (r *runner) droppedSamples() map[dropped]float64 {
+	all := maps.Clone(r.dropped)
 	if r.process != nil {
-		for name, n := range r.process.sums("envoy_scraper_remotewrite_samples_dropped_total", "endpoint") {
-			all[name] += n
-		}
+		r.process.addDropped(all)
 	}
 	return all
 }
 
-// sums returns the values of a metric, summed by one of its labels.
-func (p *process) sums(metric, label string) map[string]float64 {
-	sums := map[string]float64{}
+// dropped is a counter of dropped samples.
+type dropped struct{ endpoint, reason string }
+
+// addDropped adds the counters of a process to others. What write_relabel_configs drop is not lost.
+func (p *process) addDropped(to map[dropped]float64) {
 	families, err := p.reg.Gather()
 	if err != nil {
 		panic(err)
 	}
 	for _, f := range families {
-		if f.GetName() != metric {
+		if f.GetName() != "envoy_scraper_remotewrite_samples_dropped_total" {
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			sums[labelOf(m, label)] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			d := dropped{labelOf(m, "endpoint"), labelOf(m, "reason")}
+			if v := m.GetCounter().GetValue(); v > 0 && d.reason != "write_relabel" {
+				to[d] += v
+			}
 		}
 	}
-	return sums
 }
 
 func labelOf(m *dto.Metric, name string) string {

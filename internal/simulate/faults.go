@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"math/rand/v2"
+	"strings"
 	"syscall"
 	"time"
 
@@ -252,4 +253,26 @@ func (w *world) anyAgent(chance *rand.Rand) *runner { return w.agents[chance.Int
 func (w *world) disturb(pod string, d time.Duration) {
 	now := time.Now()
 	w.oracle.Disturbed(pod, now.Add(-w.opts.Timeout), now.Add(d+w.opts.Timeout+5*time.Second))
+}
+
+// mayDrop reports whether an agent may drop samples for a reason after faults of these kinds. Whether it drops too many
+// is compared with what is lost. A request whose answer was lost comes again, and a receiver refuses the older of its
+// samples, which have arrived: they count as refused.
+func mayDrop(reason string, happened map[string]int) bool {
+	causes := map[string][]string{
+		"refused":          {"receiver: ", "network: ", "agent: "},
+		"isolation_budget": {"receiver: 400 for some series, only 1.0", "receiver: only 1.0"},
+		"disk_full":        {"disk: "},
+		"queue_error":      {"disk: "},
+		"damaged":          {"disk: ", "agent: power cut"},
+		"abandoned":        {"disk: "},
+	}
+	for kind, n := range happened {
+		for _, cause := range causes[reason] {
+			if n > 0 && strings.HasPrefix(kind, cause) {
+				return true
+			}
+		}
+	}
+	return false
 }

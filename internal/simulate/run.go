@@ -51,7 +51,7 @@ type event struct {
 // Run makes a world, lets its schedule happen, and returns what was wrong. Call it in a bubble of testing/synctest.
 func Run(o Options) Result {
 	begun := time.Now()
-	res := Result{Options: o, Happened: map[string]int{}}
+	res := Result{Options: o}
 	w, err := newWorld(o)
 	if err != nil {
 		res.Problems = []string{err.Error()}
@@ -72,6 +72,7 @@ func Run(o Options) Result {
 	for _, name := range receiverNames {
 		res.Problems = append(res.Problems, w.receivers[name].Problems()...)
 	}
+	res.Happened = w.happened
 	res.Trace, res.Simulated, res.Compared = w.trace, time.Since(begun), w.oracle.Counts()
 	res.Logged, res.Errors = maps.Clone(w.logs.counts), w.logs.errors
 	return res
@@ -121,7 +122,7 @@ func (w *world) plan(res *Result) []event {
 		var end func()
 		add(f.At, func() {
 			w.trace.add("%v", f)
-			res.Happened[f.Kind]++
+			w.happened[f.Kind]++
 			end = byName[f.Kind].begin(w, f, rand.New(rand.NewPCG(f.Draw, 0)))
 		})
 		if f.For > 0 {
@@ -160,12 +161,18 @@ func (w *world) judge() {
 		}
 	}
 	w.oracle.Judge(time.Now().Add(-settle))
-	lost := w.oracle.Counts().Lost
-	for _, name := range receiverNames {
-		explained := 0.0
-		for _, r := range w.agents {
-			explained += r.droppedSamples()[name]
+	lost, explainedBy := w.oracle.Counts().Lost, map[string]float64{}
+	for _, r := range w.agents {
+		for d, n := range r.droppedSamples() {
+			explainedBy[d.endpoint] += n
+			if !mayDrop(d.reason, w.happened) {
+				w.problem("agent %d: %v samples for %s are dropped as %s, and no fault is a reason for it", r.n, n,
+					d.endpoint, d.reason)
+			}
 		}
+	}
+	for _, name := range receiverNames {
+		explained := explainedBy[name]
 		if float64(lost[name]) > explained {
 			examples := w.oracle.Losses(name)
 			w.problem("receiver %s: %d samples are lost, counters explain %v:\n\t%s", name, lost[name], explained,

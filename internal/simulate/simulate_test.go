@@ -175,7 +175,7 @@ func TestSameSeedSameTrace(t *testing.T) {
 			var traces [2]*Trace
 			for i := range traces {
 				o := hour(seed)
-				o.Duration, o.KeepTrace = 12*time.Minute, true
+				o.Duration, o.Pods, o.KeepTrace = 12*time.Minute, 3, true
 				traces[i] = simulate(t, o).Trace
 			}
 			a, b := traces[0], traces[1]
