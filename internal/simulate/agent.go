@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,9 +31,9 @@ type runner struct {
 	disk     *disk.Disk
 	process  *process // nil: none runs
 	lives    int
-	failures int                // of starts, in a row
+	failures int                 // of starts, in a row
 	dropped  map[dropped]float64 // samples that processes have dropped that are gone
-	left     []*process         // killed ones, whose goroutines have not ended yet
+	left     []*process          // killed ones, whose goroutines have not ended yet
 }
 
 // process is one life of an agent.
@@ -57,14 +58,31 @@ func newRunner(w *world, n int) *runner {
 // write writes the file of the agent.
 func (r *runner) write() error { return os.WriteFile(r.file, []byte(r.revision.yaml(r.world)), 0o600) }
 
+// options returns the flags of the agent.
+func (r *runner) options() config.Options {
+	o := config.Options{File: r.file, Hostname: "sim", FlushDeadline: 4 * time.Second,
+		ListenAddress: agentAddress(r.n) + ":9095"}
+	if n := r.world.opts.Agents; n > 1 {
+		o.ShardIndex, o.ShardCount = strconv.Itoa(r.n), strconv.Itoa(n)
+	}
+	return o
+}
+
+// configure tells the oracle of a configuration, unless it is the one before: all agents have the same.
+func (w *world) configure(r revision, cfg *config.Config) {
+	if w.configured == nil || *w.configured != r {
+		w.configured = &r
+		w.oracle.Configure(rulesOf(cfg))
+	}
+}
+
 // start starts a process on what the disk has.
 func (r *runner) start() error {
 	w := r.world
 	if err := r.write(); err != nil {
 		return err
 	}
-	opts := config.Options{File: r.file, Hostname: "sim", FlushDeadline: 4 * time.Second,
-		ListenAddress: agentAddress(r.n) + ":9095"}
+	opts := r.options()
 	cfg, err := config.Load(opts)
 	if err != nil {
 		return err
@@ -88,7 +106,7 @@ func (r *runner) start() error {
 	for _, rcv := range w.receivers {
 		rcv.Forgive(agentAddress(r.n))
 	}
-	w.oracle.Configure(rulesOf(cfg))
+	w.configure(r.revision, cfg)
 	w.oracle.Started(agentAddress(r.n))
 	go func() {
 		err := p.agent.Run(ctx)
@@ -168,14 +186,14 @@ func (r *runner) reload() error {
 	if err := r.process.agent.Reload(context.Background()); err != nil {
 		return err
 	}
-	cfg, err := config.Load(config.Options{File: r.file, Hostname: "sim", ListenAddress: agentAddress(r.n) + ":9095"})
+	cfg, err := config.Load(r.options())
 	if err != nil {
 		return err
 	}
 	for _, rcv := range r.world.receivers {
 		rcv.Forgive(agentAddress(r.n))
 	}
-	r.world.oracle.Configure(rulesOf(cfg))
+	r.world.configure(r.revision, cfg)
 	return nil
 }
 

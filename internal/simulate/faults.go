@@ -260,7 +260,9 @@ func (w *world) disturb(pod string, d time.Duration) {
 // samples, which have arrived: they count as refused.
 func mayDrop(reason string, happened map[string]int) bool {
 	causes := map[string][]string{
-		"refused":          {"receiver: ", "network: ", "agent: "},
+		"refused": {
+			"receiver: 400", "receiver: lost answers", "receiver: silent", "receiver: slow", "network: ", "agent: ",
+		},
 		"isolation_budget": {"receiver: 400 for some series, only 1.0", "receiver: only 1.0"},
 		"disk_full":        {"disk: "},
 		"queue_error":      {"disk: "},

@@ -27,19 +27,21 @@ func receiverAddress(n int) string { return fmt.Sprintf("10.0.3.%d", n+1) }
 
 // world is everything outside the agents, and the agents.
 type world struct {
-	opts      Options
-	network   *network.Network
-	oracle    *oracle.Oracle
-	trace     *Trace
-	logs      *logs
-	receivers map[string]*receiver.Receiver
-	agents    []*runner
-	events    []event // that have not happened, by time
-	pods      []*pod  // by birth
-	born      int
-	free      []string // addresses that a pod had
-	births    *rand.Rand
-	reloads   *rand.Rand
+	opts       Options
+	network    *network.Network
+	oracle     *oracle.Oracle
+	trace      *Trace
+	logs       *logs
+	receivers  map[string]*receiver.Receiver
+	agents     []*runner
+	configured *revision      // that the oracle knows
+	happened   map[string]int // faults so far, by kind
+	events     []event        // that have not happened, by time
+	pods       []*pod         // by birth
+	born       int
+	free       []string // addresses that a pod had
+	births     *rand.Rand
+	reloads    *rand.Rand
 
 	discovery  *http.Server
 	discovered chan error

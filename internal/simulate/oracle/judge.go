@@ -88,14 +88,8 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	s := d.stateOf(b.rev, o.processOf(b.from, b.time()))
 	o.judgeTurn(receiver, p, s, t, b)
 	s.target, s.ended = t, false
-	expected := map[string]want{}
-	add := func(ls labels.Labels, w want) {
-		if key := c.sentOf(receiver, ls); key != "" {
-			if _, twice := expected[key]; !twice { // the first of two lines of one series counts
-				expected[key] = w
-			}
-		}
-	}
+	var all []expectation
+	add := func(ls labels.Labels, w want) { all = append(all, expectation{ls, w}) }
 	switch {
 	case !b.hasUp:
 		o.problem("%s: %s: no up in the batch at %s: %v", receiver, p.name, clock(b.time()), some(b))
@@ -111,7 +105,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		}
 		s.live, s.ended = map[string]labels.Labels{}, true
 	case b.up == 1:
-		pg := p.pageAt(receiver, t, b.time(), true)
+		pg := p.pageAt(receiver, t, b, true)
 		if pg == nil {
 			o.problem("%s: %s: up=1 at %s, but no page was served", receiver, p.name, clock(b.time()))
 			return
@@ -137,13 +131,13 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		live := map[string]labels.Labels{}
 		n := 0.0
 		mayFail := p.mayFail(b.time(), b.time().Add(t.timeout()+time.Second))
-		if pg := p.pageAt(receiver, t, b.time(), false); pg != nil {
+		if pg := p.pageAt(receiver, t, b, false); pg != nil {
 			n = float64(len(pg.samples))
 			if pg.partial {
 				live, _ = t.kept(pg)
 			}
 		} else if mayFail {
-			if pg := p.pageAt(receiver, t, b.time(), true); pg != nil { // it came too late, or never
+			if pg := p.pageAt(receiver, t, b, true); pg != nil { // it came too late, or never
 				n = float64(len(pg.samples))
 			}
 		} else {
@@ -158,7 +152,42 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		s.live, s.complete = live, false
 	}
 	s.last = b.time()
+	expected := c.expectedAt(receiver, all)
+	for _, later := range o.configs { // rules of an endpoint are those at the end of the scrape
+		if later.from.After(b.time()) && later.from.Before(b.time().Add(t.timeout()+time.Second)) && b.differs(expected) {
+			expected = later.expectedAt(receiver, all)
+		}
+	}
 	o.compare(receiver, p, b, expected)
+}
+
+// expectation is a scraped sample.
+type expectation struct {
+	series labels.Labels
+	want
+}
+
+// expectedAt returns what a receiver must get of scraped samples, by series.
+func (c *inForce) expectedAt(receiver string, all []expectation) map[string]want {
+	expected := make(map[string]want, len(all))
+	for _, e := range all {
+		if key := c.sentOf(receiver, e.series); key != "" {
+			if _, twice := expected[key]; !twice { // the first of two lines of one series counts
+				expected[key] = e.want
+			}
+		}
+	}
+	return expected
+}
+
+// differs reports whether a batch has other series than expected.
+func (b *batch) differs(expected map[string]want) bool {
+	for key := range expected {
+		if _, there := b.samples[key]; !there {
+			return true
+		}
+	}
+	return len(expected) != len(b.samples)
 }
 
 func (o *Oracle) addReport(add func(labels.Labels, want), t *target, up float64, scraped, kept, added want) {
@@ -255,14 +284,14 @@ func sameKeys(a, b map[string]labels.Labels) bool {
 // early is how far after the start of a scrape its timestamp may be: timestamps are those of due times.
 func (t *target) early() time.Duration { return t.interval()/100 + time.Millisecond }
 
-// pageAt returns the page that a scrape with a timestamp has read, good or not, and marks it as judged.
-func (p *pod) pageAt(receiver string, t *target, at time.Time, good bool) *page {
-	early := t.early()
+// pageAt returns the page that the scrape of a batch has read, good or not, and marks it as judged.
+func (p *pod) pageAt(receiver string, t *target, b *batch, good bool) *page {
+	at, early := b.time(), t.early()
 	for _, pg := range p.pages {
 		if pg.start.After(at.Add(t.timeout() + early)) {
 			return nil
 		}
-		if pg.good() == good && !pg.judged[receiver] && !pg.start.Before(at.Add(-early)) {
+		if pg.by == b.from && pg.good() == good && !pg.judged[receiver] && !pg.start.Before(at.Add(-early)) {
 			pg.judged[receiver] = true
 			return pg
 		}
@@ -293,7 +322,7 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 // it was read.
 func (o *Oracle) excuses(p *pod, pg *page) bool {
 	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
-	return gone || o.anyExcuses(pg.start, pg.end) ||
+	return gone || o.excusedBy(pg.by, pg.start, pg.end) ||
 		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
 }
 
@@ -430,15 +459,6 @@ func (o *Oracle) isFragile(at time.Time) bool {
 	return slices.ContainsFunc(o.fragile, func(s span) bool {
 		return at.After(s.from.Add(-time.Minute)) && at.Before(s.to.Add(2*time.Minute))
 	})
-}
-
-func (o *Oracle) anyExcuses(from, to time.Time) bool {
-	for host := range o.lives {
-		if o.excusedBy(host, from, to) {
-			return true
-		}
-	}
-	return false
 }
 
 // changedIn reports whether the configuration changed in a time.

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -77,6 +78,7 @@ type span struct{ from, to time.Time }
 
 // page is an answer of a sidecar.
 type page struct {
+	by         string // host of the agent
 	start, end time.Time
 	well       bool        // the answer is a page without a mistake
 	read       func() bool // whether the agent has read all of it
@@ -234,9 +236,17 @@ func (o *Oracle) Served(name string, p *sidecar.Page) {
 		return
 	}
 	good := p.Whole && p.Status == 200 && p.Fault != sidecar.BrokenLine && p.Fault != sidecar.OtherFormat
-	to.pages = append(to.pages, &page{start: p.Start, end: p.End, well: good, read: p.Read,
+	to.pages = append(to.pages, &page{by: hostOf(p.Client), start: p.Start, end: p.End, well: good, read: p.Read,
 		partial: p.Whole && p.Fault == sidecar.BrokenLine, samples: slices.Clone(p.Samples), judged: map[string]bool{}})
 	o.counts.Pages++
+}
+
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
 }
 
 // Of returns what a receiver tells of what it stores and refuses.

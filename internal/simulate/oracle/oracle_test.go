@@ -61,7 +61,7 @@ func rule(source, target string, action relabel.Action) *relabel.Config {
 
 // serve serves a page with series of these names, each with the value n, and returns its time.
 func (s *story) serve(fault sidecar.Kind, n float64, names ...string) time.Time {
-	p := &sidecar.Page{Start: time.Now(), End: time.Now(), Status: 200, Whole: true, Fault: fault}
+	p := &sidecar.Page{Client: "agent:1", Start: time.Now(), End: time.Now(), Status: 200, Whole: true, Fault: fault}
 	for _, name := range names {
 		if s.lines[name] == nil {
 			s.lines[name] = &sidecar.Series{Name: name, Labels: labels.FromStrings("__name__", name)}
