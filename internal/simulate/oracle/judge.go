@@ -234,13 +234,15 @@ func (o *Oracle) lose(receiver string, n int, format string, args ...any) {
 // targetOfBatch returns the target that a batch is of, and the configuration that makes it. Several configurations may
 // make the same target: the one that was in force counts.
 func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *target) {
-	for _, c := range slices.Backward(o.configs) {
-		if c.from.After(b.time().Add(time.Second)) {
-			continue
-		}
-		if t := c.targetOf(p); t != nil {
-			if _, there := b.samples[c.sentOf(receiver, t.report["up"])]; there {
-				return c, t
+	for _, until := range []time.Time{b.time(), b.time().Add(time.Second)} { // its time may be a little before the scrape
+		for _, c := range slices.Backward(o.configs) {
+			if c.from.After(until) {
+				continue
+			}
+			if t := c.targetOf(p); t != nil {
+				if _, there := b.samples[c.sentOf(receiver, t.report["up"])]; there {
+					return c, t
+				}
 			}
 		}
 	}
