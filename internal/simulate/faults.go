@@ -75,10 +75,15 @@ func networkKinds() []kind {
 	receivers := func(name string, fault func(chance *rand.Rand) network.Fault) kind {
 		return kind{name: "network: " + name + " at a receiver", weight: 2, lasts: true,
 			begin: func(w *world, f Fault, chance *rand.Rand) func() {
-				bad := fault(chance)
-				bad.To = receiverAddress(chance.IntN(len(receiverNames)))
+				bad, n := fault(chance), chance.IntN(len(receiverNames))
+				bad.To = receiverAddress(n)
 				w.network.Begin(f.name(), bad)
-				return func() { w.network.End(f.name()) }
+				r := w.receivers[receiverNames[n]]
+				r.Doubt(1)
+				return func() {
+					w.network.End(f.name())
+					r.Doubt(-1)
+				}
 			}}
 	}
 	pods := func(name string, fault func(chance *rand.Rand) network.Fault) kind {
@@ -184,8 +189,8 @@ func discoveryKinds() []kind {
 	return []kind{of("fails", discoveryFails), of("half an answer", discoveryHalf), of("no answer", discoveryHangs)}
 }
 
-// diskKinds are the faults of an agent's disk. A slow disk is not among them: the queue holds a lock while it writes, and
-// in a bubble time stands still while a goroutine waits for a lock.
+// diskKinds are the faults of an agent's disk. A slow disk is not among them: the queue holds a lock while it writes,
+// and in a bubble time stands still while a goroutine waits for a lock.
 func diskKinds() []kind {
 	of := func(name string, fault disk.Fault) kind {
 		return kind{name: "disk: " + name, weight: 2, lasts: true,

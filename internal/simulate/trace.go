@@ -10,12 +10,13 @@ import (
 	"time"
 )
 
-// Trace is what the world saw: a line for each event. Two runs of one seed have the same trace. It keeps a checksum, and
-// the lines only if somebody wants them.
+// Trace is what the world saw: a line for each event. Two runs of one seed have the same trace. It keeps a checksum,
+// and the lines only if somebody wants them.
 //
 // The runtime decides which of two goroutines that are ready runs first, and no seed controls that. So two requests of
 // one instant may change places, and with them a few nanoseconds. The trace has a form that does not show it: events
-// with less than a millisecond between them are a group, whose lines are sorted, under a time in hundredths of a second.
+// with less than a millisecond between them are a group, whose lines are sorted, under a time in hundredths of a
+// second.
 type Trace struct {
 	start time.Time
 	keep  bool

@@ -206,7 +206,8 @@ func (o *Oracle) Blind(from, to time.Time) {
 	o.blind = append(o.blind, span{from, to})
 }
 
-// Fragile says that the disk of an agent may fail in a time. What is scraped then is in memory only, so a kill loses it.
+// Fragile says that the disk of an agent may fail in a time. What is scraped then is in memory only, so a kill loses
+// it.
 func (o *Oracle) Fragile(from, to time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -358,8 +359,8 @@ func (o *Oracle) problem(format string, args ...any) {
 	}
 }
 
-// Losses returns words for the samples that a receiver has lost so far, the first of them. They are a problem only if no
-// counter explains them.
+// Losses returns words for the first samples that a receiver has lost. They are a problem only if no counter explains
+// them.
 func (o *Oracle) Losses(receiver string) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -54,7 +54,9 @@ func (r *Receiver) before(f Fault, from string, w http.ResponseWriter, body []by
 			w.Header().Set("Retry-After", strconv.Itoa(int(f.RetryAfter/time.Second)))
 			r.mu.Lock()
 			now := time.Now()
-			r.pauses[from] = pause{now, now.Add(f.RetryAfter)}
+			if r.doubts == 0 {
+				r.pauses[from] = pause{now, now.Add(f.RetryAfter)}
+			}
 			r.mu.Unlock()
 		}
 		http.Error(w, "fault", f.Status)

@@ -38,6 +38,7 @@ type Receiver struct {
 	mu       sync.Mutex       // guards the following; locked while a request is judged, never while it waits
 	faults   []namedFault     // by begin
 	pauses   map[string]pause // by the host of the sender that was asked for it
+	doubts   int              // faults of the network that may lose answers
 	builder  labels.ScratchBuilder
 	key      []byte
 	series   map[string]*Series // by the bytes of their labels
@@ -195,6 +196,14 @@ func (r *Receiver) begin(from string) Fault {
 		return r.faults[n-1].Fault
 	}
 	return Fault{}
+}
+
+// Doubt adds to the number of faults of the network that may lose answers. While there is one, nobody is known to have
+// heard of a pause.
+func (r *Receiver) Doubt(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.doubts += n
 }
 
 // Forgive ends the pause of a sender that cannot know of it any more: it was started again or has new settings.

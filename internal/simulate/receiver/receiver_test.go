@@ -203,16 +203,19 @@ func TestPausesAreWatched(t *testing.T) {
 	for name, tc := range map[string]struct {
 		after   time.Duration
 		forgive bool
+		doubt   int
 		early   int
 	}{
-		"under way":        {after: 100 * time.Millisecond},
-		"in it":            {after: 5 * time.Second, early: 1},
-		"after it":         {after: 11 * time.Second},
-		"of a new process": {after: 5 * time.Second, forgive: true},
+		"under way":              {after: 100 * time.Millisecond},
+		"in it":                  {after: 5 * time.Second, early: 1},
+		"after it":               {after: 11 * time.Second},
+		"of a new process":       {after: 5 * time.Second, forgive: true},
+		"the answer may be lost": {after: 5 * time.Second, doubt: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench()
+				b.Doubt(tc.doubt)
 				b.Begin("f", Fault{Status: 429, RetryAfter: 10 * time.Second})
 				if got := b.post(t, V2, sample{"a", 10, 1}); got.Header.Get("Retry-After") != "10" {
 					t.Errorf("Retry-After %q, want 10", got.Header.Get("Retry-After"))
@@ -232,7 +235,9 @@ func TestPausesAreWatched(t *testing.T) {
 }
 
 func TestMalformedBodiesAreProblems(t *testing.T) {
-	for name, body := range map[string]string{"no snappy": "x", "no message": string(snappy.Encode(nil, []byte("xyz")))} {
+	for name, body := range map[string]string{
+		"no snappy": "x", "no message": string(snappy.Encode(nil, []byte("xyz"))),
+	} {
 		b := newBench()
 		req := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 		req.Header.Set("Content-Type", "application/x-protobuf")
