@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -71,17 +72,17 @@ func TestMutantsFit(t *testing.T) {
 }
 
 // TestSimulationFindsMutants: with each mistake the simulation fails, within the seeds of CI. It compiles the product
-// for each, so it runs only with SIMULATE_MUTANTS=1. RUN=name of the mutant chooses one.
+// for each, so it runs only with SIMULATE_MUTANTS=1.
 func TestSimulationFindsMutants(t *testing.T) {
 	if os.Getenv("SIMULATE_MUTANTS") != "1" {
 		t.Skip("SIMULATE_MUTANTS=1 runs it; it takes minutes")
 	}
 	for _, m := range mutants() {
 		t.Run(m.name, func(t *testing.T) {
-			cmd := exec.Command("go", "test", "-count=1", "-vet=off", "-overlay", m.overlay(t), "-run", "^TestSeeds$",
+			cmd := exec.Command("go", "test", "-count=1", "-vet=off", "-timeout=20m", "-overlay", m.overlay(t), "-run", "^TestSeeds$",
 				"-v", ".")
 			cmd.Env = append(os.Environ(), "SIMULATE_MUTANTS=", "SIMULATE_SEED=1", "SIMULATE_SHORTEST=0",
-				"SIMULATE_SECONDS=300")
+				"SIMULATE_SECONDS="+cmp.Or(os.Getenv("SIMULATE_SECONDS"), "300"))
 			out, err := cmd.CombinedOutput()
 			text := string(out)
 			switch {
