@@ -79,8 +79,8 @@ func TestSimulationFindsMutants(t *testing.T) {
 	}
 	for _, m := range mutants() {
 		t.Run(m.name, func(t *testing.T) {
-			cmd := exec.Command("go", "test", "-count=1", "-vet=off", "-timeout=20m", "-overlay", m.overlay(t), "-run", "^TestSeeds$",
-				"-v", ".")
+			cmd := exec.Command("go", "test", "-count=1", "-vet=off", "-timeout=20m", "-overlay", m.overlay(t),
+				"-run", "^TestSeeds$", "-v", ".")
 			cmd.Env = append(os.Environ(), "SIMULATE_MUTANTS=", "SIMULATE_SEED=1", "SIMULATE_SHORTEST=0",
 				"SIMULATE_SECONDS="+cmp.Or(os.Getenv("SIMULATE_SECONDS"), "300"))
 			out, err := cmd.CombinedOutput()
