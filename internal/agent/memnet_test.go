@@ -12,12 +12,13 @@ import (
 	"time"
 )
 
-// memNet is a network in memory. Each connection takes some time to open, so that no two events of the network happen
-// at one time.
+// latency is the time that it takes to open a connection.
+const latency = 200 * time.Microsecond
+
+// memNet is a network in memory. Nothing in it depends on the order of two events that happen at one time.
 type memNet struct {
 	mu        sync.Mutex // guards the following
 	listeners map[string]*memListener
-	dialed    int
 	open      map[string]int // connections that were dialed and not closed by the one who dialed, by address
 	stops     []func()
 }
@@ -96,19 +97,18 @@ func (l *memListener) Addr() net.Addr { return l.addr }
 // Dial is World.Dial.
 func (n *memNet) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 	n.mu.Lock()
-	n.dialed++
-	number, l := n.dialed, n.listeners[address]
+	l := n.listeners[address]
 	n.mu.Unlock()
 	if l == nil {
 		return nil, syscall.ECONNREFUSED
 	}
 	select {
-	case <-time.After(200*time.Microsecond + time.Duration(number)):
+	case <-time.After(latency):
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	client, server := net.Pipe()
-	local := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr("10.9.0.1"), uint16(number)))
+	local := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("10.9.0.1:1"))
 	select {
 	case l.conns <- &memConn{server, l.addr, local, nil}:
 		n.count(address, 1)
