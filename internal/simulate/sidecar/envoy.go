@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"net"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,8 @@ type Envoy struct {
 	faults []namedFault // in the order in which they began
 	conns  []net.Conn   // in the order in which they were accepted
 	spare  []*answer
+
+	lastFilter *regexp.Regexp // of a request; nil: there was none
 }
 
 // New returns an Envoy that begins now.
