@@ -275,6 +275,13 @@ func (e *Envoy) renderPage(a *answer, f Fault, openMetrics bool, filter *regexp.
 	switch f.Kind {
 	case BrokenLine:
 		at := bytes.IndexByte(a.page[len(a.page)/2:], '\n') + len(a.page)/2 + 1
+		before := 0 // samples: a parser finds no more
+		for line := range bytes.Lines(a.page[:at]) {
+			if line[0] != '#' {
+				before++
+			}
+		}
+		a.samples = a.samples[:before]
 		a.page = slices.Insert(a.page, at, []byte("istio_broken{ 1\n")...)
 	case Duplicate: // the first series again, at once
 		first, second := bytes.IndexByte(a.page, '\n')+1, 0
