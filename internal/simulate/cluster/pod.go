@@ -56,6 +56,13 @@ func (p *Pod) Envoy() *sidecar.Envoy {
 	return p.envoy
 }
 
+// Object returns the pod as the API server shows it, or showed it last.
+func (p *Pod) Object() *corev1.Pod {
+	p.cluster.mu.Lock()
+	defer p.cluster.mu.Unlock()
+	return p.object()
+}
+
 // restarting is the name of the fault of the network while the Envoy is not there.
 func (p *Pod) restarting() string { return "restart of " + p.Name }
 

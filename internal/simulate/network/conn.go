@@ -30,7 +30,7 @@ type Conn struct {
 	readShut      bool
 	resetAt       int64 // when it fails; never
 	resetErr      syscall.Errno
-	resetWritten  bool // a write has reported the reset
+	resetTold     bool // a call has returned resetErr
 }
 
 // Sent returns the number of bytes written.
@@ -73,9 +73,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return got, nil
 		}
 		switch {
-		case c.resetAt <= now && !c.sawEnd(now):
+		case c.failsNow(now):
 			return 0, c.failed("read", os.NewSyscallError("read", c.resetErr))
-		case c.in.next() <= now, c.sawEnd(now): // no bytes were left
+		case c.resetAt <= now, c.in.next() <= now: // no bytes were left
 			return 0, io.EOF
 		}
 		c.readers.wait(earliest(c.readDeadline, min(c.in.next(), c.resetAt)), n)
@@ -102,8 +102,7 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 			return written, c.failed("write", net.ErrClosed)
 		case c.writeDeadline != 0 && c.writeDeadline <= now:
 			return written, c.failed("write", os.ErrDeadlineExceeded)
-		case c.resetAt <= now && !c.resetWritten && !c.sawEnd(now):
-			c.resetWritten = true
+		case c.failsNow(now):
 			return written, c.failed("write", os.NewSyscallError("write", c.resetErr))
 		case c.resetAt <= now, c.out.finOut:
 			return written, c.failed("write", os.NewSyscallError("write", syscall.EPIPE))
@@ -122,8 +121,15 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 	}
 }
 
-// sawEnd reports whether the peer's stream had ended when the reset came. The kernel then reports a broken pipe.
-func (c *Conn) sawEnd(now int64) bool { return c.in.finAt <= min(now, c.resetAt) }
+// failsNow reports whether a call returns resetErr. As on Linux, one call does. Later ones find a connection that was
+// shut, and so do all calls if the peer's stream had ended before.
+func (c *Conn) failsNow(now int64) bool {
+	if c.resetAt > now || c.resetTold || c.in.finAt <= c.resetAt {
+		return false
+	}
+	c.resetTold = true
+	return true
+}
 
 // send sends bytes that fit into the window.
 func (c *Conn) send(p []byte) {

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"net"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,8 @@ type Envoy struct {
 	faults []namedFault // in the order in which they began
 	conns  []net.Conn   // in the order in which they were accepted
 	spare  []*answer
+
+	lastFilter *regexp.Regexp // of a request; nil: there was none
 }
 
 // New returns an Envoy that begins now.
@@ -169,7 +172,7 @@ type Page struct {
 	Fault   Kind      // 0: none
 	Whole   bool      // all of the answer was written
 	Query   string    // of the request
-	Samples []Sample  // of a page, in its order; borrowed until the callback returns
+	Samples []Sample  // what a parser finds in the whole page, in its order; borrowed until the callback returns
 
 	conn   *network.Conn // nil: of another network
 	offset int64         // of the last byte in the stream

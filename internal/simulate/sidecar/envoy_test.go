@@ -8,6 +8,8 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,6 +38,7 @@ type bed struct {
 	pages   []*served
 	refused []error
 	live    []*sidecar.Page
+	query   string
 	end     func()
 }
 
@@ -82,7 +85,7 @@ func pass(d time.Duration) {
 // get scrapes, and returns the report of the Envoy, too.
 func (b *bed) get(header ...string) (*http.Response, []byte, error) {
 	b.t.Helper()
-	req, err := http.NewRequest(http.MethodGet, "http://10.0.1.7:15090/stats/prometheus", nil)
+	req, err := http.NewRequest(http.MethodGet, "http://10.0.1.7:15090/stats/prometheus"+b.query, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -221,6 +224,47 @@ func TestSamplesAreWhatAParserFinds(t *testing.T) {
 	}
 }
 
+// TestFilter: as in Envoy, a filter looks at the names of stats, not of families.
+func TestFilter(t *testing.T) {
+	for filter, want := range map[string]string{
+		"":                          "envoy_cluster envoy_server istio_build istio_request istio_tcp",
+		"istio_requests|server.*up": "envoy_server istio_request",
+		"^istio_build":              "",
+		`cluster\.xds-grpc\.`:       "envoy_cluster",
+		"nothing":                   "",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBed(t, sidecar.Options{})
+			defer b.end()
+			b.query = "?filter=" + url.QueryEscape(filter)
+			resp, body, err := b.get()
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := parse(t, body, resp.Header.Get("Content-Type"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, b.last().text(), found)
+			var parts []string
+			for _, s := range b.last().samples {
+				words := strings.SplitN(s.Series.Name, "_", 3)
+				if part := strings.TrimSuffix(words[0]+"_"+words[1], "s"); !slices.Contains(parts, part) {
+					parts = append(parts, part)
+				}
+			}
+			slices.Sort(parts)
+			if got := strings.Join(parts, " "); got != want {
+				t.Errorf("filter %q: %q, want %q", filter, got, want)
+			}
+			b.query = "?filter=("
+			if resp, _, err := b.get(); err != nil || resp.StatusCode != 400 {
+				t.Errorf("a wrong filter: %v, %v", resp, err)
+			}
+		})
+	}
+}
+
 func TestDefaultSize(t *testing.T) {
 	if n := sidecar.New(sidecar.Options{}).Series(); n < 40 || n > 60 {
 		t.Errorf("%d series, want about 50", n)
@@ -329,7 +373,7 @@ func TestFaults(t *testing.T) {
 						if (err != nil || parseErr != nil) != tc.broken {
 							t.Errorf("errors %v, %v", err, parseErr)
 						}
-						if !tc.broken {
+						if tc.fault.Kind != sidecar.Halfway { // of that, all that was to come is reported
 							same(t, p.text(), found)
 						}
 					}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -39,6 +40,7 @@ const (
 // family is all lines under one TYPE.
 type family struct {
 	name  string
+	raw   string // the name of the stat in Envoy, on which a filter looks
 	kind  kind
 	stats []*stat // in the order in which they appeared
 }
@@ -75,18 +77,18 @@ type line struct {
 // bounds are the upper bounds of a histogram's buckets.
 var bounds = [...]string{"1", "5", "10", "50", "100", "500", "1000", "+Inf"}
 
-// fixedFamilies are the stats that belong to no peer, each with its labels.
+// fixedFamilies are the stats that belong to no peer, each with its name in Envoy and its labels.
 var fixedFamilies = [...]struct {
-	name, labels string
-	kind         kind
+	name, raw, labels string
+	kind              kind
 }{
-	{"envoy_cluster_upstream_cx_active", `cluster_name="xds-grpc"`, gauge},
-	{"envoy_cluster_upstream_rq_total", `cluster_name="xds-grpc"`, counter},
-	{"envoy_server_live", "", gauge},
-	{"envoy_server_memory_allocated", "", gauge},
-	{"envoy_server_total_connections", "", gauge},
-	{"envoy_server_uptime", "", gauge},
-	{"istio_build", `component="proxy",tag="1.24.2"`, gauge},
+	{"envoy_cluster_upstream_cx_active", "cluster.xds-grpc.upstream_cx_active", `cluster_name="xds-grpc"`, gauge},
+	{"envoy_cluster_upstream_rq_total", "cluster.xds-grpc.upstream_rq_total", `cluster_name="xds-grpc"`, counter},
+	{"envoy_server_live", "server.live", "", gauge},
+	{"envoy_server_memory_allocated", "server.memory_allocated", "", gauge},
+	{"envoy_server_total_connections", "server.total_connections", "", gauge},
+	{"envoy_server_uptime", "server.uptime", "", gauge},
+	{"istio_build", "istiocustom.istio_build", `component="proxy",tag="1.24.2"`, gauge},
 }
 
 // seriesOfPeer is how many series a peer brings.
@@ -112,13 +114,14 @@ func newModel(o Options) *model {
 	m.started = time.Now()
 	m.at = m.started
 	for _, f := range fixedFamilies {
-		m.families = append(m.families, &family{name: f.name, kind: f.kind})
+		m.families = append(m.families, &family{name: f.name, raw: f.raw, kind: f.kind})
 		m.add(f.name, -1, f.labels)
 	}
 	for _, f := range []family{
 		{name: "istio_request_duration_milliseconds", kind: histogram}, {name: "istio_requests_total", kind: counter},
 		{name: "istio_tcp_received_bytes_total", kind: counter}, {name: "istio_tcp_sent_bytes_total", kind: counter},
 	} {
+		f.raw = "istiocustom." + f.name
 		m.families = append(m.families, &f)
 	}
 	m.grow(max(1, (o.Series-len(fixedFamilies)+seriesOfPeer/2)/seriesOfPeer))
@@ -298,10 +301,11 @@ func (m *model) advance() {
 	}
 }
 
-// appendPage appends the lines of the page to b, and their samples to samples.
-func (m *model) appendPage(b []byte, samples []Sample, openMetrics bool) ([]byte, []Sample) {
+// appendPage appends the lines of the page to b, and their samples to samples. A filter that is not nil leaves out
+// stats in whose names it finds nothing.
+func (m *model) appendPage(b []byte, samples []Sample, openMetrics bool, filter *regexp.Regexp) ([]byte, []Sample) {
 	for _, f := range m.families {
-		if len(f.stats) == 0 {
+		if len(f.stats) == 0 || filter != nil && !filter.MatchString(f.raw) {
 			continue
 		}
 		b = f.appendHeader(b, openMetrics)

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -203,6 +205,10 @@ func (e *Envoy) render(a *answer, p *Page, r *request, f Fault) bool {
 	case f.Kind == Redirect:
 		return status("302 Found", "location: "+f.To+"\r\n")
 	}
+	filter, err := e.filter(r.query)
+	if err != nil {
+		return status("400 Bad Request", "")
+	}
 	p.Status = 200
 	openMetrics := e.options.OpenMetrics && r.wantsOpenMetrics()
 	contentType := "text/plain; charset=UTF-8"
@@ -218,7 +224,7 @@ func (e *Envoy) render(a *answer, p *Page, r *request, f Fault) bool {
 	case OtherFormat:
 		a.page, a.samples, contentType = append(a.page[:0], "<html>upstream</html>"...), a.samples[:0], "text/html"
 	default:
-		e.renderPage(a, f, openMetrics)
+		e.renderPage(a, f, openMetrics, filter)
 	}
 	p.Samples = a.samples
 	body, encoding := a.page, ""
@@ -238,12 +244,34 @@ func (e *Envoy) render(a *answer, p *Page, r *request, f Fault) bool {
 	return true
 }
 
+// filter returns the parameter filter of a query; nil: there is none.
+func (e *Envoy) filter(query []byte) (*regexp.Regexp, error) {
+	if len(query) == 0 {
+		return nil, nil
+	}
+	q, err := url.ParseQuery(string(query))
+	if err != nil || q.Get("filter") == "" {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.lastFilter == nil || e.lastFilter.String() != q.Get("filter") {
+		if e.lastFilter, err = regexp.Compile(q.Get("filter")); err != nil {
+			return nil, err
+		}
+	}
+	return e.lastFilter, nil
+}
+
 // renderPage writes the page and its samples.
-func (e *Envoy) renderPage(a *answer, f Fault, openMetrics bool) {
+func (e *Envoy) renderPage(a *answer, f Fault, openMetrics bool, filter *regexp.Regexp) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.model.advance()
-	a.page, a.samples = e.model.appendPage(a.page[:0], a.samples[:0], openMetrics)
+	a.page, a.samples = e.model.appendPage(a.page[:0], a.samples[:0], openMetrics, filter)
+	if len(a.samples) == 0 {
+		return
+	}
 	switch f.Kind {
 	case BrokenLine:
 		at := bytes.IndexByte(a.page[len(a.page)/2:], '\n') + len(a.page)/2 + 1
