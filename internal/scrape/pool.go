@@ -137,8 +137,8 @@ func offsetSeed(opts Options) uint64 {
 	return h.Sum64()
 }
 
-// Run scrapes until ctx ends. Scrapes that this cuts off yield nothing. At the end it closes the idle connections of all
-// jobs.
+// Run scrapes until ctx ends. Scrapes that this cuts off yield nothing. At the end it closes the idle connections of
+// all jobs.
 func (ps *Pools) Run(ctx context.Context) error {
 	var moves sync.WaitGroup
 	moves.Go(func() { ps.runPhases(ctx) })
