@@ -7,25 +7,22 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// logs counts the messages of all agents, by text. A week of messages is too long to keep.
+// logs keeps the first errors that agents log, with their fields. A week of messages is too long to keep.
 type logs struct {
-	mu     sync.Mutex // guards the following
-	counts map[string]int
-	errors []string // the first errors, with their fields
+	mu     sync.Mutex // guards errors
+	errors []string
 }
 
-func newLogs() *logs { return &logs{counts: map[string]int{}} }
-
-// logger returns a logger that counts here.
+// logger returns a logger whose errors are kept here.
 func (l *logs) logger() *zap.Logger { return zap.New(&logCore{logs: l}) }
 
-// logCore is a zapcore.Core that counts.
+// logCore is a zapcore.Core that keeps errors.
 type logCore struct {
 	*logs
 	fields []zapcore.Field
 }
 
-func (c *logCore) Enabled(level zapcore.Level) bool { return level >= zapcore.InfoLevel }
+func (c *logCore) Enabled(level zapcore.Level) bool { return level >= zapcore.ErrorLevel }
 
 func (c *logCore) With(fields []zapcore.Field) zapcore.Core {
 	return &logCore{c.logs, append(c.fields[:len(c.fields):len(c.fields)], fields...)}
@@ -44,8 +41,7 @@ const maxErrors = 50
 func (c *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.counts[e.Message]++
-	if e.Level >= zapcore.ErrorLevel && len(c.errors) < maxErrors {
+	if len(c.errors) < maxErrors {
 		enc := zapcore.NewMapObjectEncoder()
 		for _, f := range append(c.fields[:len(c.fields):len(c.fields)], fields...) {
 			f.AddTo(enc)
@@ -56,10 +52,3 @@ func (c *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 }
 
 func (c *logCore) Sync() error { return nil }
-
-// count returns how often a message was logged.
-func (l *logs) count(message string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.counts[message]
-}

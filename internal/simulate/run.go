@@ -37,7 +37,6 @@ type Result struct {
 	Scheduled int            // faults
 	Happened  map[string]int // faults by kind
 	Compared  oracle.Counts
-	Logged    map[string]int
 	Errors    []string // the first messages of errors
 }
 
@@ -74,7 +73,7 @@ func Run(o Options) Result {
 	}
 	res.Happened = w.happened
 	res.Trace, res.Simulated, res.Compared = w.trace, time.Since(begun), w.oracle.Counts()
-	res.Logged, res.Errors = maps.Clone(w.logs.counts), w.logs.errors
+	res.Errors = w.logs.errors
 	return res
 }
 
@@ -146,6 +145,9 @@ func (w *world) plan(res *Result) []event {
 // settle is how long before a judgement samples must have been scraped to be compared.
 const settle = 2 * time.Minute
 
+// longestAbsence is how long a receiver remembers a series without samples.
+const longestAbsence = 3 * time.Hour
+
 // judge compares everything up to some minutes ago. The time before was calm, so nothing may be left in the queues.
 func (w *world) judge() {
 	for _, r := range w.agents {
@@ -172,6 +174,7 @@ func (w *world) judge() {
 		}
 	}
 	for _, name := range receiverNames {
+		w.receivers[name].Forget(time.Now().Add(-longestAbsence).UnixMilli())
 		explained := explainedBy[name]
 		if float64(lost[name]) > explained {
 			examples := w.oracle.Losses(name)

@@ -73,7 +73,7 @@ type pod struct {
 func newWorld(o Options) (*world, error) {
 	w := &world{
 		opts: o, network: network.New(o.Seed), oracle: oracle.New(receiverNames[:]...), trace: newTrace(o),
-		logs: newLogs(), receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
+		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
 		births:  network.Chance(o.Seed, "births"),
 		reloads: network.Chance(o.Seed, "reloads"), discovered: make(chan error, 1),
 	}
