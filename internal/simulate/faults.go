@@ -232,7 +232,10 @@ func agentKinds() []kind {
 			}
 			w.start(r)
 		}),
-		of("reload", 6, func(w *world, _ *runner, _ *rand.Rand) {
+		of("reload", 6, func(w *world, _ *runner, chance *rand.Rand) {
+			if p := w.anyPod(chance); p != nil { // so that the first page after the reload lacks series
+				p.envoy.Churn(2)
+			}
 			next := w.agents[0].revision.next(w.reloads)
 			for _, r := range w.agents {
 				r.revision = next

@@ -22,7 +22,7 @@ type logCore struct {
 	fields []zapcore.Field
 }
 
-func (c *logCore) Enabled(level zapcore.Level) bool { return level >= zapcore.ErrorLevel }
+func (c *logCore) Enabled(level zapcore.Level) bool { return level >= zapcore.InfoLevel }
 
 func (c *logCore) With(fields []zapcore.Field) zapcore.Core {
 	return &logCore{c.logs, append(c.fields[:len(c.fields):len(c.fields)], fields...)}
@@ -41,7 +41,7 @@ const maxErrors = 50
 func (c *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.errors) < maxErrors {
+	if e.Level >= zapcore.ErrorLevel && len(c.errors) < maxErrors {
 		enc := zapcore.NewMapObjectEncoder()
 		for _, f := range append(c.fields[:len(c.fields):len(c.fields)], fields...) {
 			f.AddTo(enc)
