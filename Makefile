@@ -114,6 +114,12 @@ e2e: build ## End-to-end tests with real etcd, kube-apiserver, Prometheus, Envoy
 	cd e2e && E2E_SCRAPER='$(abspath $(DIST))/envoy-scraper' \
 		$(GO) test -count=1 -vet=off -p $(E2E_PACKAGES) -parallel 4 -timeout 20m -v ./...
 
+# GODEBUG and one processor are set by the tests themselves: the same seed gives the same run.
+.PHONY: simulate
+simulate: ## Run whole agents in a simulation with faults (SEED=x: first seed, SEEDS=n, DAYS=7: of each, FAULTS=n: only the first ones)
+	@SIMULATE_SEED='$(or $(SEED),1)' SIMULATE_SEEDS='$(or $(SEEDS),1)' SIMULATE_DAYS='$(DAYS)' SIMULATE_FAULTS='$(FAULTS)' \
+		$(GO) test -count=1 -timeout 0 -v -run '^TestSeeds$$' ./internal/simulate
+
 .PHONY: chaos
 chaos: ## Kill, starve and damage the running program and count the lost samples (SHORT=0: the long form; RUN=kills: one scenario)
 	@RUN='$(filter-out .,$(RUN))' SHORT='$(SHORT)' tools/chaos.sh

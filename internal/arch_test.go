@@ -33,9 +33,11 @@ const (
 
 // allowed is the architecture: what each package may import of ours.
 var allowed = map[string][]string{
-	"footprint": {}, "hashindex": {}, "queue": {}, "relabel": {}, "kubeconfig": {}, "shard": {}, "history": {},
+	"footprint": {}, "hashindex": {}, "queue/filesystem": {}, "relabel": {}, "kubeconfig": {}, "shard": {},
+	"history":    {},
 	"chance":     {},
-	"discovery":  {"chance", "envoy", "kubeconfig"}, // Istio's names; contexts, in errors
+	"queue":      {"queue/filesystem", "simulate/disk"}, // disk: in tests
+	"discovery":  {"chance", "envoy", "kubeconfig"},     // Istio's names; contexts, in errors
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
 	"scrape":     {"envoy", "pushdown", "hashindex", "series", "exposition", "discovery", "shard", "via"},
@@ -65,6 +67,18 @@ var allowed = map[string][]string{
 	"diagnose/show":   {"diagnose", "config/hint", "podlookup"},             // distance of names; words for kinds
 	// aggregate: its blocks; discovery: names of workloads; envoy: ports; pushdown: what a rule saves at the sidecar
 	"cost": {"aggregate", "envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
+	// The simulation is imported by tests only, see TestProductNeverImportsTheSimulation.
+	"simulate/network":   {},
+	"simulate/disk":      {"queue/filesystem"},
+	"simulate/sidecar":   {"simulate/network"},
+	"simulate/apiserver": {"simulate/network"},
+	"simulate/cluster":   {"simulate/apiserver", "simulate/network", "simulate/sidecar"},
+	"simulate/receiver":  {},
+	"simulate/oracle":    {"simulate/receiver", "simulate/sidecar"},
+	"simulate": {
+		"agent", "chance", "config", "simulate/disk", "simulate/network", "simulate/oracle", "simulate/receiver",
+		"simulate/sidecar", "via", "web",
+	},
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {
 		"aggregate", "config", "cost", "diagnose", "diagnose/show", "discovery", "envoy", "history", "relabel",
@@ -131,6 +145,46 @@ func TestImportRuleSeesEveryKindOfEdge(t *testing.T) {
 }
 
 // TestTableNamesNoGhosts fails for a package in the table that has no file, and for an import that no file uses.
+// TestProductNeverImportsTheSimulation: only tests and the simulation itself import it.
+func TestProductNeverImportsTheSimulation(t *testing.T) {
+	for _, problem := range simulationImports(t, os.DirFS("..")) {
+		t.Error(problem)
+	}
+}
+
+func TestImportOfTheSimulationIsSeen(t *testing.T) {
+	source := []byte(importing(ours + "simulate/network"))
+	for file, want := range map[string]int{
+		"internal/scrape/pool.go": 1, "cmd/envoy-scraper/run.go": 1, "internal/simulated/x.go": 1,
+		"internal/scrape/pool_test.go": 0, "internal/simulate/cluster/cluster.go": 0,
+	} {
+		got := simulationImports(t, fstest.MapFS{file: {Data: source}})
+		if len(got) != want {
+			t.Errorf("%s: problems = %q, want %d", file, got, want)
+		}
+	}
+}
+
+// simulationImports finds files of the product that import the simulation.
+func simulationImports(t *testing.T, root fs.FS) (problems []string) {
+	t.Helper()
+	for _, f := range goFiles(t, root) {
+		if f.isTest() || strings.HasPrefix(f.path, "internal/simulate/") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), f.path, f.source, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range parsed.Imports {
+			if strings.HasPrefix(spec.Path.Value, `"`+ours+"simulate/") || spec.Path.Value == `"`+ours+`simulate"` {
+				problems = append(problems, f.path+" imports the simulation, which is for tests")
+			}
+		}
+	}
+	return problems
+}
+
 func TestTableNamesNoGhosts(t *testing.T) {
 	for name := range allowed {
 		if files, _ := fs.Glob(os.DirFS(name), "*.go"); len(files) == 0 {

@@ -100,25 +100,25 @@ func reopen(t *testing.T, fs *fakeFS, cfg Config) reopened {
 // file finds the only file with a suffix.
 func (fs *fakeFS) file(t *testing.T, suffix string) (string, *fakeData) {
 	t.Helper()
-	for name, d := range fs.names {
+	for name, d := range fs.Names {
 		if strings.HasSuffix(name, suffix) {
 			return name, d
 		}
 	}
-	t.Fatalf("no %s in %v", suffix, slices.Collect(maps.Keys(fs.names)))
+	t.Fatalf("no %s in %v", suffix, slices.Collect(maps.Keys(fs.Names)))
 	return "", nil
 }
 
 func TestEveryByteFlipped(t *testing.T) {
 	files := backlog(t, quiet(), threeRecords(t))
 	name, whole := files.file(t, segmentSuffix)
-	if len(whole.content) != endAt {
-		t.Fatalf("%s has %d bytes, want %d", name, len(whole.content), endAt)
+	if len(whole.Content) != endAt {
+		t.Fatalf("%s has %d bytes, want %d", name, len(whole.Content), endAt)
 	}
 	for at := range endAt {
 		for _, flip := range []byte{1, 0x80, 0xff} {
 			fs := files.kill()
-			fs.names[name].content[at] ^= flip
+			fs.Names[name].Content[at] ^= flip
 			core, logs := observer.New(zap.WarnLevel)
 			cfg := quiet()
 			cfg.Log = zap.New(core)
@@ -141,8 +141,8 @@ func TestEveryByteFlipped(t *testing.T) {
 				t.Errorf("byte %d ^ %#x: not counted: %+v", at, flip, got.stats)
 			}
 			_, kept := got.fs.file(t, corruptSuffix)
-			if !bytes.Contains(kept.content, []byte{whole.content[at] ^ flip}) {
-				t.Errorf("byte %d ^ %#x: %q was kept aside", at, flip, kept.content)
+			if !bytes.Contains(kept.Content, []byte{whole.Content[at] ^ flip}) {
+				t.Errorf("byte %d ^ %#x: %q was kept aside", at, flip, kept.Content)
 			}
 			if n := logs.FilterField(zap.Int64("offset", int64(from))).Len(); n != 1 {
 				t.Errorf("byte %d ^ %#x: offset %d is in %d lines of the log", at, flip, from, n)
@@ -156,7 +156,7 @@ func TestEveryLengthTruncated(t *testing.T) {
 	name, _ := files.file(t, segmentSuffix)
 	for length := range endAt {
 		fs := files.kill()
-		fs.names[name].content = fs.names[name].content[:length]
+		fs.Names[name].Content = fs.Names[name].Content[:length]
 		got := reopen(t, fs, quiet())
 		var want []string
 		good, lost := oneAt, 321
@@ -181,10 +181,10 @@ func TestEveryLengthTruncated(t *testing.T) {
 func TestTornEndIsCutOffOnce(t *testing.T) {
 	files := backlog(t, quiet(), threeRecords(t))
 	name, d := files.file(t, segmentSuffix)
-	d.content = d.content[:endAt-1]
+	d.Content = d.Content[:endAt-1]
 	s := openStore(t, "data", files)
 	mustClose(t, openQueue(t, s, "x", 1, quiet()))
-	if n := len(files.names[name].content); n != threeAt {
+	if n := len(files.Names[name].Content); n != threeAt {
 		t.Errorf("%d bytes are left, want %d", n, threeAt)
 	}
 }
@@ -201,7 +201,7 @@ func manySegments(t *testing.T, n int) (*fakeFS, Config) {
 }
 
 func segments(fs *fakeFS) (names []string) {
-	for name := range fs.names {
+	for name := range fs.Names {
 		if strings.HasSuffix(name, segmentSuffix) {
 			names = append(names, name)
 		}
@@ -213,11 +213,11 @@ func segments(fs *fakeFS) (names []string) {
 func TestOneSegmentIsBad(t *testing.T) {
 	garbage := bytes.Repeat([]byte("EsqR garbage"), 1000)
 	for name, spoil := range map[string]func(fs *fakeFS, victim string){
-		"deleted":    func(fs *fakeFS, victim string) { delete(fs.names, victim) },
-		"zeros":      func(fs *fakeFS, victim string) { clear(fs.names[victim].content) },
-		"many zeros": func(fs *fakeFS, victim string) { fs.names[victim].content = make([]byte, 1<<20) },
-		"empty":      func(fs *fakeFS, victim string) { fs.names[victim].content = nil },
-		"garbage":    func(fs *fakeFS, victim string) { fs.names[victim].content = garbage },
+		"deleted":    func(fs *fakeFS, victim string) { delete(fs.Names, victim) },
+		"zeros":      func(fs *fakeFS, victim string) { clear(fs.Names[victim].Content) },
+		"many zeros": func(fs *fakeFS, victim string) { fs.Names[victim].Content = make([]byte, 1<<20) },
+		"empty":      func(fs *fakeFS, victim string) { fs.Names[victim].Content = nil },
+		"garbage":    func(fs *fakeFS, victim string) { fs.Names[victim].Content = garbage },
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs, cfg := manySegments(t, 5)
@@ -243,14 +243,14 @@ func TestForeignFilesStay(t *testing.T) {
 	for _, name := range []string{
 		"README", "00000001-0001-0000-0000000g.seg", "1-1-0-1.seg", "00000001-0001-0001-00000001.seg",
 		"100000001-0001-0000-00000001.seg", "00000001-0001-0000.posx"} {
-		fs.names[join(dir, name)] = &fakeData{content: []byte("mine")}
+		fs.Names[join(dir, name)] = &fakeData{Content: []byte("mine")}
 	}
 	if got := reopen(t, fs, cfg); !slices.Equal(got.requests, []string{"0", "1"}) {
 		t.Errorf("delivered %q", got.requests)
 	}
 	left := 0
-	for _, d := range fs.names {
-		if string(d.content) == "mine" {
+	for _, d := range fs.Names {
+		if string(d.Content) == "mine" {
 			left++
 		}
 	}
@@ -303,8 +303,8 @@ func TestPosition(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)
 			file, d := fs.file(t, positionSuffix)
-			if d.content = tc.content(d.content); d.content == nil {
-				delete(fs.names, file)
+			if d.Content = tc.content(d.Content); d.Content == nil {
+				delete(fs.Names, file)
 			}
 			if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, tc.want) {
 				t.Errorf("delivered %q, want %q", got.requests, tc.want)
@@ -317,7 +317,7 @@ func TestPosition(t *testing.T) {
 func TestStalePositionLosesNothing(t *testing.T) {
 	fs := halfDelivered(t)
 	name, _ := fs.file(t, segmentSuffix)
-	delete(fs.names, name)
+	delete(fs.Names, name)
 	s := openStore(t, "data", fs)
 	q := openQueue(t, s, "x", 1, quiet())
 	sealed(t, q, 0, "a", "b", "c")
@@ -336,7 +336,7 @@ func TestTheNoteOfAStopHoldsForOneStart(t *testing.T) {
 	for name, crash := range map[string]func(*fakeFS) *fakeFS{
 		"killed": (*fakeFS).kill,
 		"power cut": func(fs *fakeFS) *fakeFS {
-			return fs.crash(func(d *fakeData) []byte { return slices.Clone(d.synced) }, fs.durable)
+			return &fakeFS{fs.Crash(func(d *fakeData) []byte { return slices.Clone(d.Synced) }, fs.Durable)}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -352,7 +352,7 @@ func TestTheNoteOfAStopHoldsForOneStart(t *testing.T) {
 			}
 			crashed := crash(fs)
 			for _, name := range files[:3] { // delivered: a removal may last where a position does not
-				delete(crashed.names, name)
+				delete(crashed.Names, name)
 			}
 			got := reopen(t, crashed, quiet())
 			if !slices.Equal(got.requests, []string{"3", "4"}) || got.lost != (Loss{}) {
@@ -373,11 +373,11 @@ func TestDamageWhileRunning(t *testing.T) {
 		sealed(t, q, 0, fmt.Sprint(i))
 		eventually(t, "it is written", func() bool { return q.Stats().WrittenRecords == i+1 })
 	}
-	fs.mu.Lock()
+	fs.Mu.Lock()
 	_, d := fs.file(t, segmentSuffix)
-	d.content[3*49+headerSize] ^= 1 // the data of 3
-	d.content[5*49] ^= 1            // the header of 5
-	fs.mu.Unlock()
+	d.Content[3*49+headerSize] ^= 1 // the data of 3
+	d.Content[5*49] ^= 1            // the header of 5
+	fs.Mu.Unlock()
 	if got := drained(q, 0); !slices.Equal(got, []string{"0", "1", "2", "4", "6", "7"}) {
 		t.Errorf("delivered %q", got)
 	}
@@ -398,7 +398,7 @@ func TestQuarantineIsBounded(t *testing.T) {
 		c.keep(zap.NewNop(), fmt.Sprint(i), big, span{0, big.Size()})
 	}
 	c.keep(zap.NewNop(), "zeros", bytes.NewReader(make([]byte, 5000)), span{0, 5000})
-	names := slices.Sorted(maps.Keys(fs.names))
+	names := slices.Sorted(maps.Keys(fs.Names))
 	want := []string{join("q", "2-00000000.corrupt"), join("q", "3-00000000.corrupt")}
 	if !slices.Equal(names, want) {
 		t.Errorf("kept %q, want %q", names, want)

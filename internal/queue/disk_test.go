@@ -10,12 +10,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	simdisk "github.com/envoy-scraper/envoy-scraper/internal/simulate/disk"
 )
 
 // TestErrorAtEachCall makes one call fail, then that call and all after it for a while: the queue goes on, and nothing
 // is lost.
 func TestErrorAtEachCall(t *testing.T) {
-	for _, failure := range []error{syscall.ENOSPC, syscall.EIO, errShort} {
+	for _, failure := range []error{syscall.ENOSPC, syscall.EIO, simdisk.ErrShort} {
 		for i := range 6 {
 			lasting, segment := i%2 == 1, []int64{100, 100, 400}[i/2]
 			layout := []*Layout{nil, {Data: []byte("L")}}[min(i/2, 1)]
@@ -24,7 +26,7 @@ func TestErrorAtEachCall(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					fs := newFakeFS()
 					broken := true
-					fs.fail = func(_, _ string, i int) error {
+					fs.Fail = func(_, _ string, i int) error {
 						if broken && (i == n || lasting && i > n) {
 							reached = true
 							return failure
@@ -32,8 +34,8 @@ func TestErrorAtEachCall(t *testing.T) {
 						return nil
 					}
 					heal := func() {
-						fs.mu.Lock()
-						defer fs.mu.Unlock()
+						fs.Mu.Lock()
+						defer fs.Mu.Unlock()
 						broken = false
 					}
 					doing := fmt.Sprintf("%v at call %d, lasting: %v, layout %v", failure, n, lasting, layout)
@@ -126,14 +128,14 @@ func TestErrorsAreCountedAndEnd(t *testing.T) {
 		cfg.MaxMemory, cfg.Lost = 5*(recordOverhead+1), reported.take
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 		synctest.Wait()
-		fs.mu.Lock()
-		fs.fail = func(call, _ string, _ int) error {
+		fs.Mu.Lock()
+		fs.Fail = func(call, _ string, _ int) error {
 			if call == "write" {
 				return syscall.ENOSPC
 			}
 			return nil
 		}
-		fs.mu.Unlock()
+		fs.Mu.Unlock()
 		for i := range 10 {
 			sealed(t, q, 0, fmt.Sprint(i))
 			synctest.Wait()
@@ -150,9 +152,9 @@ func TestErrorsAreCountedAndEnd(t *testing.T) {
 			t.Errorf("the first is %q", text(r))
 		}
 		q.Ack(0) // from memory
-		fs.mu.Lock()
-		fs.fail = nil
-		fs.mu.Unlock()
+		fs.Mu.Lock()
+		fs.Fail = nil
+		fs.Mu.Unlock()
 		pass(maxBackoff)
 		synctest.Wait()
 		if s := q.Stats(); s.DiskError != "" || s.WrittenRecords != 4 {
@@ -172,9 +174,9 @@ func TestBlockedSyncBlocksNobody(t *testing.T) {
 		cfg.MaxMemory = 200
 		q := openQueue(t, openStore(t, "data", fs), "x", 2, cfg)
 		blocked := make(chan struct{})
-		fs.mu.Lock()
-		fs.syncing = blocked
-		fs.mu.Unlock()
+		fs.Mu.Lock()
+		fs.Hold = waitsFor(blocked, "sync", "")
+		fs.Mu.Unlock()
 		sealed(t, q, 0, "a", "b")
 		synctest.Wait()
 		pass(2 * cfg.FsyncInterval) // now a sync hangs
@@ -207,9 +209,9 @@ func TestDeliveredBeforeItIsWritten(t *testing.T) {
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
 		synctest.Wait()
 		hang := make(chan struct{})
-		fs.mu.Lock()
-		fs.writing = hang
-		fs.mu.Unlock()
+		fs.Mu.Lock()
+		fs.Hold = waitsFor(hang, "write", segmentSuffix)
+		fs.Mu.Unlock()
 		sealed(t, q, 0, "a")
 		synctest.Wait() // a is being written
 		sealed(t, q, 0, "b", "c")
@@ -243,14 +245,14 @@ func TestCloseReturnsWhatTheDiskDoesNotHave(t *testing.T) {
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
 		sealed(t, q, 0, "a")
 		synctest.Wait()
-		fs.mu.Lock()
-		fs.fail = func(call, _ string, _ int) error {
+		fs.Mu.Lock()
+		fs.Fail = func(call, _ string, _ int) error {
 			if call == "write" {
 				return syscall.EIO
 			}
 			return nil
 		}
-		fs.mu.Unlock()
+		fs.Mu.Unlock()
 		sealed(t, q, 0, "b")
 		mustAppend(t, q, 0, record("c", true))
 		if loss := mustClose(t, q); loss != (Loss{2, 2}) {
@@ -274,8 +276,8 @@ func TestSyncIntervalZero(t *testing.T) {
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 		sealed(t, q, 0, "a")
 		synctest.Wait()
-		if _, d := fs.file(t, segmentSuffix); len(d.synced) != len(d.content) || len(d.content) == 0 {
-			t.Errorf("%d of %d bytes are synced", len(d.synced), len(d.content))
+		if _, d := fs.file(t, segmentSuffix); len(d.Synced) != len(d.Content) || len(d.Content) == 0 {
+			t.Errorf("%d of %d bytes are synced", len(d.Synced), len(d.Content))
 		}
 		mustClose(t, q)
 	})
@@ -289,11 +291,11 @@ func TestNothingIsSyncedWithoutAWrite(t *testing.T) {
 		drained(q, 0)
 		pass(time.Minute)
 		synctest.Wait()
-		before := fs.n
+		before := fs.N
 		pass(time.Hour)
 		synctest.Wait()
-		if fs.n != before {
-			t.Errorf("%d calls of the file system in an idle hour", fs.n-before)
+		if fs.N != before {
+			t.Errorf("%d calls of the file system in an idle hour", fs.N-before)
 		}
 		mustClose(t, q)
 	})
@@ -317,11 +319,11 @@ func TestDiskIsBounded(t *testing.T) {
 				q.Next(0, Limit{}) // stays in flight
 			}
 			var onDisk int64
-			fs.mu.Lock()
-			for _, d := range fs.names {
-				onDisk += int64(len(d.content))
+			fs.Mu.Lock()
+			for _, d := range fs.Names {
+				onDisk += int64(len(d.Content))
 			}
-			fs.mu.Unlock()
+			fs.Mu.Unlock()
 			if onDisk > cfg.MaxBytes+4096 {
 				t.Fatalf("%d bytes on disk after %d", onDisk, i)
 			}
@@ -438,7 +440,7 @@ func TestLanesChange(t *testing.T) {
 			synctest.Wait()
 			mustClose(t, q)
 		}
-		for name := range fs.names {
+		for name := range fs.Names {
 			if strings.Contains(name, "00000001-") {
 				t.Errorf("%s of the first generation is left", name)
 			}
@@ -521,10 +523,10 @@ func TestWhatMemoryHoldsIsNotRead(t *testing.T) {
 	if s := q.Stats(); s.ReadRecords != 0 || freed != 0 {
 		t.Errorf("%d records were read, %d freed", s.ReadRecords, freed)
 	}
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	if fs.calls["read"] > 0 {
-		t.Errorf("%d reads", fs.calls["read"])
+	fs.Mu.Lock()
+	defer fs.Mu.Unlock()
+	if fs.Calls["read"] > 0 {
+		t.Errorf("%d reads", fs.Calls["read"])
 	}
 }
 
@@ -562,23 +564,23 @@ func TestReadErrorsPass(t *testing.T) {
 		cfg := quiet()
 		cfg.Wake = func(lane int) { woken <- lane }
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
-		fs.mu.Lock()
-		fs.fail = func(call, _ string, _ int) error {
+		fs.Mu.Lock()
+		fs.Fail = func(call, _ string, _ int) error {
 			if call == "read" {
 				return syscall.EIO
 			}
 			return nil
 		}
-		fs.mu.Unlock()
+		fs.Mu.Unlock()
 		if _, ok := next(q, 0); ok {
 			t.Error("a request was read from a broken disk")
 		}
 		if lane := <-woken; lane != 0 {
 			t.Errorf("woken: %d", lane)
 		}
-		fs.mu.Lock()
-		fs.fail = nil
-		fs.mu.Unlock()
+		fs.Mu.Lock()
+		fs.Fail = nil
+		fs.Mu.Unlock()
 		if got := drained(q, 0); !slices.Equal(got, []string{"onetwo", "three"}) || q.Stats().ReadErrors != 1 {
 			t.Errorf("delivered %q, %+v", got, q.Stats())
 		}
@@ -595,14 +597,14 @@ func TestUnreadableSegmentIsGivenUp(t *testing.T) {
 		cfg.Wake = func(lane int) { woken <- lane }
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 		bad := segments(fs)[0]
-		fs.mu.Lock()
-		fs.fail = func(call, name string, _ int) error {
+		fs.Mu.Lock()
+		fs.Fail = func(call, name string, _ int) error {
 			if call == "read" && name == bad {
 				return syscall.EIO
 			}
 			return nil
 		}
-		fs.mu.Unlock()
+		fs.Mu.Unlock()
 		for range maxReadTries {
 			if _, ok := next(q, 0); ok {
 				t.Fatal("a request was read from a broken disk")

@@ -34,7 +34,7 @@
 // In layers, from the top: the store (store.go, queue_lock.go, renamable_fs.go); open.go; the methods of FIFO (steps 1
 // to 8), which call each other; recover.go; the state (lane.go, segment.go); and the leaves, which know neither lanes
 // nor the queue: record.go, layout.go, scan.go, position.go, names.go, extents.go, quarantine.go, repair.go, health.go,
-// age.go, fs.go.
+// age.go, fs.go. The file system is in package filesystem; tests have one in memory (simulate/disk).
 //
 // # Invariants
 //

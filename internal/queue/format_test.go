@@ -24,9 +24,9 @@ func reseal(header []byte) { binary.LittleEndian.PutUint32(header[44:], checksum
 // content returns the files of a directory.
 func content(fs *fakeFS, dir string) map[string]string {
 	files := map[string]string{}
-	for name, d := range fs.names {
+	for name, d := range fs.Names {
 		if strings.HasPrefix(name, dir) {
-			files[name] = string(d.content)
+			files[name] = string(d.Content)
 		}
 	}
 	return files
@@ -64,9 +64,9 @@ func TestNewerFormatIsRefused(t *testing.T) {
 			fs := backlog(t, quiet(), threeRecords(t))
 			_, d := fs.file(t, tc.suffix)
 			if tc.suffix == positionSuffix {
-				d.content = append(d.content, make([]byte, slotStride+slotSize)...)
+				d.Content = append(d.Content, make([]byte, slotStride+slotSize)...)
 			}
-			tc.spoil(d.content)
+			tc.spoil(d.Content)
 			before := content(fs, join("data", queuePrefix+"x"))
 			s := openStore(t, "data", fs)
 			_, err := s.Open("x", 1, quiet())
@@ -113,7 +113,7 @@ func TestDataMayLookLikeANewerFormat(t *testing.T) {
 	reseal(newer)
 	fs := backlog(t, quiet(), func(q *FIFO) { sealed(t, q, 0, "one", string(newer), "three") })
 	_, d := fs.file(t, segmentSuffix)
-	d.content[headerSize+3] ^= 1 // the header of the second
+	d.Content[headerSize+3] ^= 1 // the header of the second
 	if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, []string{"one", "three"}) || got.lost.Samples != 1 {
 		t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 	}
@@ -139,18 +139,18 @@ func TestOldPositionsAreRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fs := halfDelivered(t)
 			_, d := fs.file(t, positionSuffix)
-			d.content = make([]byte, oldSlotStride+firstSlotSize)
+			d.Content = make([]byte, oldSlotStride+firstSlotSize)
 			for i, s := range at {
 				if s.counter > 0 {
-					old(d.content[i*oldSlotStride:], s)
+					old(d.Content[i*oldSlotStride:], s)
 				}
 			}
 			got := reopen(t, fs, quiet())
 			if !slices.Equal(got.requests, []string{"2", "3"}) || got.lost != (Loss{}) {
 				t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 			}
-			if !bytes.Contains(d.content, positionMagic[:]) { // the file is gone with the generation
-				t.Errorf("the position was not written again: %q", d.content)
+			if !bytes.Contains(d.Content, positionMagic[:]) { // the file is gone with the generation
+				t.Errorf("the position was not written again: %q", d.Content)
 			}
 		})
 	}
@@ -168,14 +168,14 @@ func TestFilesOfAnEmptyQueue(t *testing.T) {
 	}
 	fs := empty()
 	_, segment := fs.file(t, segmentSuffix)
-	segment.content[4] = headerVersion + 1
-	reseal(segment.content)
+	segment.Content[4] = headerVersion + 1
+	reseal(segment.Content)
 	if got := reopen(t, fs, quiet()); len(got.requests) != 0 || got.lost != (Loss{}) {
 		t.Errorf("delivered %q, lost %+v", got.requests, got.lost)
 	}
 	fs = empty()
 	_, position := fs.file(t, positionSuffix)
-	newerSlot(0)(position.content)
+	newerSlot(0)(position.Content)
 	s := openStore(t, "data", fs)
 	var format *FormatError
 	if _, err := s.Open("x", 1, quiet()); !errors.As(err, &format) {

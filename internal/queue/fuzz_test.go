@@ -59,11 +59,11 @@ func FuzzSegment(f *testing.F) {
 		}
 		fs := newFakeFS()
 		name := join(join("data", queuePrefix+"x"), laneName{1, 1, 0}.segment(1))
-		fs.names[name] = &fakeData{content: bytes.Clone(content)}
+		fs.Names[name] = &fakeData{Content: bytes.Clone(content)}
 		q, err := openStore(t, "data", fs).Open("x", 1, quiet())
 		var refused *FormatError
 		if errors.As(err, &refused) && mayRefuse {
-			if !bytes.Equal(fs.names[name].content, content) {
+			if !bytes.Equal(fs.Names[name].Content, content) {
 				t.Error("a refused queue was changed")
 			}
 			return

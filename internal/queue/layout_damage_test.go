@@ -27,7 +27,7 @@ func TestDamagedLayoutCostsItsRecords(t *testing.T) {
 	for _, at := range []int{second, second + headerSize, second + headerSize + len(layout.Data) - 1} {
 		for _, requests := range []int{0, 10} { // in memory
 			fs := files.kill()
-			fs.names[name].content[at] ^= 1
+			fs.Names[name].Content[at] ^= 1
 			cfg := quiet()
 			cfg.requests = requests
 			got := reopen(t, fs, cfg)
@@ -60,10 +60,10 @@ func TestDamagedLayoutWhileRunning(t *testing.T) {
 			waitsWith(t, q, 0, time.Hour, layout, "7a", "7b") // leave memory
 			waits(t, q, 0, time.Hour, "9a")
 			synctest.Wait()
-			fs.mu.Lock()
+			fs.Mu.Lock()
 			_, d := fs.file(t, segmentSuffix)
-			d.content[headerSize] ^= 1
-			fs.mu.Unlock()
+			d.Content[headerSize] ^= 1
+			fs.Mu.Unlock()
 			q.Flush(0)
 			want, lost := []string{"7a+L 7b+L 9a"}, Loss{}
 			if !kept {
@@ -106,13 +106,13 @@ const (
 func TestEveryByteFlippedWithLayouts(t *testing.T) {
 	files := backlog(t, quiet(), layoutStory(t))
 	name, whole := files.file(t, segmentSuffix)
-	if len(whole.content) != fourEnd || kinds(t, whole.content) != "LrrLrp" {
-		t.Fatalf("%s has %d bytes: %q", name, len(whole.content), kinds(t, whole.content))
+	if len(whole.Content) != fourEnd || kinds(t, whole.Content) != "LrrLrp" {
+		t.Fatalf("%s has %d bytes: %q", name, len(whole.Content), kinds(t, whole.Content))
 	}
 	for at := range fourEnd {
 		for _, flip := range []byte{1, 2, 0x80, 0xff} {
 			fs := files.kill()
-			fs.names[name].content[at] ^= flip
+			fs.Names[name].Content[at] ^= flip
 			got := reopen(t, fs, quiet())
 			want, samples := []string{"three+M", "four"}, 21
 			switch {
@@ -133,9 +133,9 @@ func TestEveryByteFlippedWithLayouts(t *testing.T) {
 				t.Errorf("byte %d ^ %#x: not counted: %+v", at, flip, got.stats)
 			}
 			kept := false
-			for name, d := range got.fs.names {
+			for name, d := range got.fs.Names {
 				kept = kept || strings.HasSuffix(name, corruptSuffix) &&
-					bytes.Contains(d.content, []byte{whole.content[at] ^ flip})
+					bytes.Contains(d.Content, []byte{whole.Content[at] ^ flip})
 			}
 			if !kept {
 				t.Errorf("byte %d ^ %#x was not kept aside", at, flip)
@@ -165,10 +165,10 @@ func TestEveryLengthTruncatedWithLayouts(t *testing.T) {
 		}
 		for _, killed := range []bool{false, true} {
 			fs := files.kill()
-			fs.names[name].content = fs.names[name].content[:length]
+			fs.Names[name].Content = fs.Names[name].Content[:length]
 			lost := 4321 - left
 			if killed {
-				delete(fs.names, position)
+				delete(fs.Names, position)
 				if lost = 0; length >= header && length < next {
 					lost = samples[len(want)]
 				}
@@ -269,7 +269,7 @@ func TestLayoutsThatNobodyWrites(t *testing.T) {
 			before = 0
 			fs := newFakeFS()
 			file := join(join("data", queuePrefix+"x"), laneName{1, 1, 0}.segment(1))
-			fs.names[file] = &fakeData{content: slices.Concat(tc.segment()...)}
+			fs.Names[file] = &fakeData{Content: slices.Concat(tc.segment()...)}
 			got := reopen(t, fs, quiet())
 			if !slices.Equal(got.requests, tc.want) || got.lost.Samples != tc.lost ||
 				got.stats.CorruptRecords != tc.corrupt || got.stats.Samples != 0 {
@@ -298,8 +298,8 @@ func TestNewerFormatBesideLayouts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fs := backlog(t, quiet(), layoutStory(t))
 			_, d := fs.file(t, segmentSuffix)
-			d.content[tc.at+tc.offset] = tc.value
-			reseal(d.content[tc.at:])
+			d.Content[tc.at+tc.offset] = tc.value
+			reseal(d.Content[tc.at:])
 			_, err := openStore(t, "data", fs).Open("x", 1, quiet())
 			var format *FormatError
 			if !errors.As(err, &format) || !strings.Contains(err.Error(), tc.want) {

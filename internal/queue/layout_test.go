@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	simdisk "github.com/envoy-scraper/envoy-scraper/internal/simulate/disk"
 )
 
 // withLayout is a record of stream 7 with a layout.
@@ -69,7 +71,7 @@ func TestLayoutIsWrittenOncePerSegment(t *testing.T) {
 	})
 	var got []string
 	for _, name := range segments(fs) {
-		got = append(got, kinds(t, fs.names[name].content))
+		got = append(got, kinds(t, fs.Names[name].Content))
 	}
 	r := strings.Repeat("r", layoutUses)
 	if want := []string{"L" + r + "L" + r + "L" + r[:23], "L" + r[:n-2*layoutUses-23]}; !slices.Equal(got, want) {
@@ -135,7 +137,7 @@ func TestSegmentsWithManyLayoutsGrow(t *testing.T) {
 					waitsWith(t, q, 0, 0, layout, "7"+strings.Repeat("x", tc.data))
 				}
 			})
-			got := int64(len(fs.names[segments(fs)[0]].content))
+			got := int64(len(fs.Names[segments(fs)[0]].Content))
 			if last := int64(tc.layout + tc.data + 3*headerSize); got < tc.want || got > tc.want+last {
 				t.Errorf("the first segment has %d bytes, want %d and a request at most", got, tc.want)
 			}
@@ -154,7 +156,7 @@ func TestLayoutsOfManyStreamsAndRecordsWithout(t *testing.T) {
 		waitsWith(t, q, 0, 0, a, "9e")
 	})
 	_, d := fs.file(t, segmentSuffix)
-	h, _ := parseHeader(d.content)
+	h, _ := parseHeader(d.Content)
 	if h.stream != 7 || h.kind != kindLayout {
 		t.Errorf("the first header: %+v", h)
 	}
@@ -205,8 +207,8 @@ func TestLayoutDeliveredWhileItIsWritten(t *testing.T) {
 		synctest.Wait()
 		after := fs.kill()
 		_, _ = q.Close()
-		if _, d := after.file(t, segmentSuffix); kinds(t, d.content) != "Lrr" {
-			t.Errorf("segment %q", kinds(t, d.content))
+		if _, d := after.file(t, segmentSuffix); kinds(t, d.Content) != "Lrr" {
+			t.Errorf("segment %q", kinds(t, d.Content))
 		}
 		if got, _ := lives(t, after, quiet()); !slices.Equal(got, []string{"7b+L"}) {
 			t.Errorf("after a kill %q", got)
@@ -229,8 +231,8 @@ func TestDeliveredLayoutIsStillRead(t *testing.T) {
 			}
 			waitsWith(t, q, 0, time.Hour, layout, "7b", "7c")
 			synctest.Wait()
-			if _, d := fs.file(t, segmentSuffix); kinds(t, d.content) != "Lrrr" {
-				t.Errorf("segment %q", kinds(t, d.content))
+			if _, d := fs.file(t, segmentSuffix); kinds(t, d.Content) != "Lrrr" {
+				t.Errorf("segment %q", kinds(t, d.Content))
 			}
 			after := fs
 			if killed {
@@ -254,7 +256,7 @@ func TestRenewedLayouts(t *testing.T) {
 		evict, kept, isSealed := i&1 > 0, i&2 > 0, i&4 > 0 // kept: 7b, in memory
 		synctest.Test(t, func(t *testing.T) {
 			fs := newFakeFS()
-			fs.evict = evict
+			fs.Evict = evict
 			cfg := quiet()
 			if isSealed {
 				cfg.segment = 120 // two requests
@@ -278,9 +280,9 @@ func TestRenewedLayouts(t *testing.T) {
 				synctest.Wait()
 			}
 			first := func() []byte { // the segment
-				fs.mu.Lock()
-				defer fs.mu.Unlock()
-				return slices.Clone(fs.names[segments(fs)[0]].content)
+				fs.Mu.Lock()
+				defer fs.Mu.Unlock()
+				return slices.Clone(fs.Names[segments(fs)[0]].Content)
 			}
 			before := first()
 			pass(time.Minute)
@@ -322,10 +324,10 @@ func TestRenewedWithoutALayout(t *testing.T) {
 		synctest.Wait()
 		runtime.GC() // the layout
 		pass(2 * cfg.FsyncInterval)
-		fs.mu.Lock()
+		fs.Mu.Lock()
 		_, d := fs.file(t, segmentSuffix)
-		clear(d.content[:headerSize]) // a bad sector
-		fs.mu.Unlock()
+		clear(d.Content[:headerSize]) // a bad sector
+		fs.Mu.Unlock()
 		fs.failSyncs(segmentSuffix, 1)
 		waits(t, q, 0, time.Hour, "7c")
 		synctest.Wait()
@@ -358,22 +360,22 @@ func TestKilledWhileLayoutsAreRenewed(t *testing.T) {
 		q.Ack(0)
 		var killed []*fakeFS
 		failed := false
-		fs.mu.Lock()
-		fs.fail = func(call, _ string, _ int) error {
+		fs.Mu.Lock()
+		fs.Fail = func(call, _ string, _ int) error {
 			killed = append(killed, newFakeFS())
-			for name, d := range fs.names {
-				killed[len(killed)-1].names[name] = &fakeData{content: slices.Clone(d.content)}
+			for name, d := range fs.Names {
+				killed[len(killed)-1].Names[name] = &fakeData{Content: slices.Clone(d.Content)}
 			}
 			if call == "sync" && !failed {
 				failed = true
-				return errShort
+				return simdisk.ErrShort
 			}
 			return nil
 		}
-		fs.mu.Unlock()
+		fs.Mu.Unlock()
 		pass(2 * maxBackoff)
 		synctest.Wait()
-		if fs.calls["rename"] == 0 || q.Stats().DiskError != "" {
+		if fs.Calls["rename"] == 0 || q.Stats().DiskError != "" {
 			t.Fatalf("no segment was renewed: %+v", q.Stats())
 		}
 		killed = append(killed, fs.kill())
@@ -396,7 +398,7 @@ func TestEarlierDirectoryIsDrained(t *testing.T) {
 	b = append(b, "data"...)
 	fs := newFakeFS()
 	name := join(join("data", queuePrefix+"x"), laneName{1, 1, 0}.segment(1))
-	fs.names[name] = &fakeData{content: b}
+	fs.Names[name] = &fakeData{Content: b}
 	q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
 	mustAppend(t, q, 0, withLayout("new", &Layout{Data: []byte("L")}))
 	if got := drained(q, 0); !slices.Equal(got, []string{"data", "new+L"}) {
@@ -409,8 +411,8 @@ func TestEarlierDirectoryIsDrained(t *testing.T) {
 func TestRecordsWithoutLayoutAreAsBefore(t *testing.T) {
 	fs := backlog(t, quiet(), threeRecords(t))
 	_, d := fs.file(t, segmentSuffix)
-	if kinds(t, d.content) != "ppp" || len(d.content) != endAt {
-		t.Errorf("%q, %d bytes", kinds(t, d.content), len(d.content))
+	if kinds(t, d.Content) != "ppp" || len(d.Content) != endAt {
+		t.Errorf("%q, %d bytes", kinds(t, d.Content), len(d.Content))
 	}
 }
 

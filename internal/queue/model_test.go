@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	simdisk "github.com/envoy-scraper/envoy-scraper/internal/simulate/disk"
 )
 
 // world is a store with one queue and a simple model of it. Every record has a number. It must be delivered, reported
@@ -592,7 +594,7 @@ func TestModelFullAndFailing(t *testing.T) {
 	overSeeds(t, cfg, 400, func(w *world, _ int) {
 		switch w.rnd.IntN(30) {
 		case 0:
-			kind := []error{syscall.ENOSPC, syscall.EIO, errShort}[w.rnd.IntN(3)]
+			kind := []error{syscall.ENOSPC, syscall.EIO, simdisk.ErrShort}[w.rnd.IntN(3)]
 			calls := []string{
 				"write open", "write truncate", "write sync", "write syncdir remove", "sync rename", "remove",
 				"remove truncate",
@@ -603,9 +605,9 @@ func TestModelFullAndFailing(t *testing.T) {
 				}
 				return nil
 			})
-			w.fs.mu.Lock()
-			w.fs.evict = w.evicts
-			w.fs.mu.Unlock()
+			w.fs.Mu.Lock()
+			w.fs.Evict = w.evicts
+			w.fs.Mu.Unlock()
 		case 1, 2:
 			w.breakDisk(nil)
 			pass(maxBackoff)
@@ -623,9 +625,9 @@ func TestModelFullAndFailing(t *testing.T) {
 }
 
 func (w *world) breakDisk(fail func(string, string, int) error) {
-	w.fs.mu.Lock()
-	defer w.fs.mu.Unlock()
-	w.fs.fail = fail
+	w.fs.Mu.Lock()
+	defer w.fs.Mu.Unlock()
+	w.fs.Fail = fail
 }
 
 // checkLimit: the disk has more than the limit and one batch only if no segment can be dropped, whether or not files

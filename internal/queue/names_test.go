@@ -21,7 +21,7 @@ func TestNumbersNeverRunOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := newFakeFS()
-			fs.names[join(join("data", queuePrefix+"x"), name)] = &fakeData{}
+			fs.Names[join(join("data", queuePrefix+"x"), name)] = &fakeData{}
 			cfg := quiet()
 			cfg.segment = 1
 			s := openStore(t, "data", fs)
@@ -147,21 +147,21 @@ func TestNameTakenWhileRunning(t *testing.T) {
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 		sealed(t, q, 0, "a")
 		synctest.Wait()
-		fs.mu.Lock()
+		fs.Mu.Lock()
 		taken := join(join("data", "q-x"), laneName{1, 1, 0}.segment(2))
-		fs.special[taken] = true
+		fs.Special[taken] = true
 		foreign := join(join("data", "q-x"), laneName{1, 1, 0}.segment(3))
-		fs.names[foreign] = &fakeData{content: []byte("mine")}
-		fs.mu.Unlock()
+		fs.Names[foreign] = &fakeData{Content: []byte("mine")}
+		fs.Mu.Unlock()
 		sealed(t, q, 0, "b", "c")
 		synctest.Wait()
 		if s := q.Stats(); s.WrittenRecords != 3 || s.WriteErrors != 0 || s.DiskError != "" {
 			t.Errorf("stats: %+v", s)
 		}
-		if !fs.special[taken] || string(fs.names[foreign].content) != "mine" {
+		if !fs.Special[taken] || string(fs.Names[foreign].Content) != "mine" {
 			t.Error("what had the names is gone")
 		}
-		delete(fs.names, foreign)
+		delete(fs.Names, foreign)
 		mustClose(t, q)
 		got := reopen(t, fs.kill(), cfg)
 		if !slices.Equal(got.requests, []string{"a", "b", "c"}) || got.lost != (Loss{}) {

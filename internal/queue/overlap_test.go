@@ -71,15 +71,15 @@ func TestARenewedSegmentIsOpenedOnce(t *testing.T) {
 		close(go1)
 		synctest.Wait()
 		n := 0
-		for f := range fs.handles {
-			if strings.HasSuffix(f.name, segmentSuffix) {
+		for f := range fs.Handles {
+			if strings.HasSuffix(f.Name, segmentSuffix) {
 				n++
 			}
 		}
 		mustClose(t, q)
 		n = 0
-		for f := range fs.handles {
-			if strings.HasSuffix(f.name, segmentSuffix) {
+		for f := range fs.Handles {
+			if strings.HasSuffix(f.Name, segmentSuffix) {
 				n++
 			}
 		}
@@ -133,14 +133,14 @@ func TestADroppedUnreadSegmentIsCountedOnce(t *testing.T) {
 		cfg.Lost = reported.take
 		names := segments(fs)
 		fs.failing("", syscall.EIO, func(c string, _ int) bool { return false })
-		fs.mu.Lock()
-		fs.fail = func(call, name string, _ int) error {
+		fs.Mu.Lock()
+		fs.Fail = func(call, name string, _ int) error {
 			if call == "open" && (name == names[1] || name == names[2]) {
 				return syscall.EIO
 			}
 			return nil
 		}
-		fs.mu.Unlock()
+		fs.Mu.Unlock()
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 		fs.heal()
 		q.mu.Lock()

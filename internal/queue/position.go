@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"sync"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue/filesystem"
 )
 
 const (
@@ -221,7 +223,7 @@ func (p *positionFile) encode(s slot) {
 // write writes the prepared slot to the place that does not have the last one. The caller holds mu.
 func (p *positionFile) write(fs FS) (created bool, err error) {
 	if p.file == nil {
-		if p.file, created, err = openOrCreate(fs, p.name); err != nil {
+		if p.file, created, err = filesystem.OpenOrCreate(fs, p.name); err != nil {
 			p.file = nil
 			return false, err
 		}

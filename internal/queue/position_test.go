@@ -121,9 +121,9 @@ type killStory func(next, ack, goOn func())
 
 // hang makes writes of segments wait until a channel is closed.
 func (fs *fakeFS) hang(until chan struct{}) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	fs.writing = until
+	fs.Mu.Lock()
+	defer fs.Mu.Unlock()
+	fs.Hold = waitsFor(until, "write", segmentSuffix)
 }
 
 func killedAtEachCall(t *testing.T, size int, layout *Layout, story killStory) {
@@ -136,17 +136,17 @@ func killedAtEachCall(t *testing.T, size int, layout *Layout, story killStory) {
 	fs := newFakeFS()
 	q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
 	synctest.Wait()
-	fs.mu.Lock()
-	fs.fail = func(string, string, int) error {
+	fs.Mu.Lock()
+	fs.Fail = func(string, string, int) error {
 		after := newFakeFS()
-		after.dirs = maps.Clone(fs.dirs)
-		for name, d := range fs.names {
-			after.names[name] = &fakeData{content: slices.Clone(d.content)}
+		after.Dirs = maps.Clone(fs.Dirs)
+		for name, d := range fs.Names {
+			after.Names[name] = &fakeData{Content: slices.Clone(d.Content)}
 		}
 		ends = append(ends, end{after, given})
 		return nil
 	}
-	fs.mu.Unlock()
+	fs.Mu.Unlock()
 	for i := range 3 {
 		hanging := make(chan struct{})
 		goOn := func() {
@@ -156,9 +156,9 @@ func killedAtEachCall(t *testing.T, size int, layout *Layout, story killStory) {
 		}
 		next := func() {
 			q.Next(0, Limit{})
-			fs.mu.Lock()
+			fs.Mu.Lock()
 			given = i + 1
-			fs.mu.Unlock()
+			fs.Mu.Unlock()
 		}
 		if while := strings.Contains(t.Name(), "while"); while && !strings.Contains(t.Name(), "its_end") {
 			fs.hang(hanging)
@@ -307,7 +307,7 @@ func TestAnEmptiedSegmentKeepsThePosition(t *testing.T) {
 		}
 		after := fs.kill()
 		_, _ = q.Close()
-		after.names[segments(after)[0]].content = nil
+		after.Names[segments(after)[0]].Content = nil
 		if got, _ := lives(t, after, cfg); !slices.Equal(got, []string{"7b"}) {
 			t.Errorf("groups %q, want 7b", got)
 		}
@@ -319,7 +319,7 @@ func TestAnEmptiedSegmentKeepsThePosition(t *testing.T) {
 func TestAnExtentThatFitsNoRequest(t *testing.T) {
 	fs := backlog(t, quiet(), threeRecords(t))
 	_, d := fs.file(t, positionSuffix)
-	d.content = slot{counter: 9, delivered: extents{{1, span{oneAt, twoAt}}}}.append(nil)
+	d.Content = slot{counter: 9, delivered: extents{{1, span{oneAt, twoAt}}}}.append(nil)
 	if got := reopen(t, fs, quiet()); !slices.Equal(got.requests, []string{"three"}) || got.lost != (Loss{}) {
 		t.Errorf("delivered %q, reported %+v", got.requests, got.lost)
 	}
@@ -386,9 +386,9 @@ func TestOldRecordsAreRead(t *testing.T) {
 				b = append(b, oldRecord(text, i == 0 || i == 2, i, 1_700_000_000_000)...)
 			}
 			n := laneName{1, 1, 0}
-			fs.names[join(dir, n.segment(1))] = &fakeData{content: append(oldRecord("0", true, 7, 5), b...)}
+			fs.Names[join(dir, n.segment(1))] = &fakeData{Content: append(oldRecord("0", true, 7, 5), b...)}
 			if position != nil {
-				fs.names[join(dir, n.position())] = &fakeData{content: position}
+				fs.Names[join(dir, n.position())] = &fakeData{Content: position}
 			}
 			q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
 			want := []string{"0?", "ab", "c"}
@@ -455,19 +455,19 @@ func TestTheFirstSlotAfterAnUpgrade(t *testing.T) {
 		fs := halfDelivered(t)
 		_, d := fs.file(t, positionSuffix)
 		old := append(oldSlot(1, 49, 2, 0), make([]byte, oldSlotStride-oldSlotSize)...)
-		d.content = append(old, oldSlot(1, 2*49, 3, 0)...)
+		d.Content = append(old, oldSlot(1, 2*49, 3, 0)...)
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, quiet())
 		if r, ok := next(q, 0); !ok || text(r) != "2" || !r.MayHaveArrived {
 			t.Errorf("first is %+v", r)
 		}
 		_, d = fs.file(t, positionSuffix)
-		if len(d.content) <= slotStride || !slices.Equal(d.content[:oldSlotSize], old[:oldSlotSize]) {
-			t.Errorf("the old slots are overwritten first: %d bytes", len(d.content))
+		if len(d.Content) <= slotStride || !slices.Equal(d.Content[:oldSlotSize], old[:oldSlotSize]) {
+			t.Errorf("the old slots are overwritten first: %d bytes", len(d.Content))
 		}
 		after := fs.kill()
 		mustClose(t, q)
 		_, d = after.file(t, positionSuffix)
-		d.content = d.content[:slotStride+7]
+		d.Content = d.Content[:slotStride+7]
 		if got := reopen(t, after, quiet()); !slices.Equal(got.requests, []string{"2", "3"}) {
 			t.Errorf("delivered %q", got.requests)
 		}
@@ -485,11 +485,11 @@ func TestDamageInGroups(t *testing.T) {
 		waits(t, q, 0, time.Minute, "7a", "9a", "7b", "9b", "7c", "9c")
 		synctest.Wait()
 		const size = headerSize + 2
-		fs.mu.Lock()
+		fs.Mu.Lock()
 		_, d := fs.file(t, segmentSuffix)
-		d.content[2*size+headerSize] ^= 1 // the data of 7b
-		d.content[3*size] ^= 1            // the header of 9b
-		fs.mu.Unlock()
+		d.Content[2*size+headerSize] ^= 1 // the data of 7b
+		d.Content[3*size] ^= 1            // the header of 9b
+		fs.Mu.Unlock()
 		q.Flush(0)
 		if got := group(q, 0, Limit{}); got != "7a 7c 9a 9c" || reported.of(Damaged) != (Loss{2, 2}) {
 			t.Errorf("group %q, reported %+v", got, reported.of(Damaged))
@@ -517,14 +517,14 @@ func TestReadErrorInAGroup(t *testing.T) {
 			waits(t, q, 0, time.Minute, "7a", "9a", "7b", "9b", "7c", "9c")
 			synctest.Wait()
 			bad := segments(fs)[1]
-			fs.mu.Lock()
-			fs.fail = func(call, name string, _ int) error {
+			fs.Mu.Lock()
+			fs.Fail = func(call, name string, _ int) error {
 				if call == "read" && name == bad {
 					return syscall.EIO
 				}
 				return nil
 			}
-			fs.mu.Unlock()
+			fs.Mu.Unlock()
 			q.Flush(0)
 			var got []string
 			for range 3 * maxReadTries {

@@ -27,7 +27,7 @@ func TestQuarantineWhenFilesAreTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	keep("last")
-	if _, ok := fs.names[join("q", "last-00000000.corrupt")]; !ok {
+	if _, ok := fs.Names[join("q", "last-00000000.corrupt")]; !ok {
 		t.Error("nothing is kept any more after somebody took a file away")
 	}
 }
@@ -41,7 +41,7 @@ func TestDamageIsReportedOnce(t *testing.T) {
 		}
 	})
 	_, d := files.file(t, segmentSuffix)
-	d.content[twoAt] ^= 1 // the header of the second
+	d.Content[twoAt] ^= 1 // the header of the second
 	reported, samples := 0, 0
 	for range 3 {
 		var l losses

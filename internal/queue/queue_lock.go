@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue/filesystem"
 )
 
 // queueLockName is the lock of one queue, in the queue's directory. A process has it while the queue is open. A visitor
@@ -45,7 +47,7 @@ func (s *Store) lockQueue(identity string) (io.Closer, error) {
 	switch {
 	case err == nil:
 		return lock, nil
-	case errors.Is(err, errLocked):
+	case errors.Is(err, filesystem.ErrLocked):
 		return nil, s.inUse(identity)
 	case !visitor && !s.isThere(name):
 		return noLock{}, nil // the disk is full

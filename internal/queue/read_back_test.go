@@ -32,11 +32,11 @@ func killed(t *testing.T, n int) *fakeFS {
 
 // failing makes calls on existing files with a suffix fail while on returns true.
 func (fs *fakeFS) failing(suffix string, kind error, on func(call string, n int) bool) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
+	fs.Mu.Lock()
+	defer fs.Mu.Unlock()
 	n := 0
-	fs.fail = func(call, name string, _ int) error {
-		if !strings.HasSuffix(name, suffix) || call == "open" && fs.names[name] == nil {
+	fs.Fail = func(call, name string, _ int) error {
+		if !strings.HasSuffix(name, suffix) || call == "open" && fs.Names[name] == nil {
 			return nil
 		}
 		if n++; on(call, n) {
@@ -47,9 +47,9 @@ func (fs *fakeFS) failing(suffix string, kind error, on func(call string, n int)
 }
 
 func (fs *fakeFS) heal() {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	fs.fail = nil
+	fs.Mu.Lock()
+	defer fs.Mu.Unlock()
+	fs.Fail = nil
 }
 
 // patient takes all requests of a lane, and waits while reads are tried again.
@@ -125,7 +125,7 @@ func TestUnreadableAtStartAndStoppedAgain(t *testing.T) {
 				synctest.Wait()
 				after := stop(fs, q)
 				after.heal()
-				after.locks = map[string]bool{}
+				after.Locks = map[string]bool{}
 				got := reopen(t, after, quiet())
 				if !slices.Equal(got.requests, []string{"0", "1", "2", "new"}) || got.lost != (Loss{}) {
 					t.Errorf("%s fails, %s: then delivered %q, reported %+v", call, name, got.requests, got.lost)
@@ -145,13 +145,13 @@ func TestUnreadableForGoodIsKept(t *testing.T) {
 				var reported losses
 				cfg.Lost = reported.take
 				names := segments(fs)
-				content := string(fs.names[names[1]].content)
+				content := string(fs.Names[names[1]].Content)
 				broken := atStart
 				fs.failing(names[1], syscall.EACCES, func(c string, _ int) bool { return broken && c == call })
 				q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
-				fs.mu.Lock()
+				fs.Mu.Lock()
 				broken = true
-				fs.mu.Unlock()
+				fs.Mu.Unlock()
 				got := patient(q, 0)
 				if !slices.Equal(got, []string{"0", "2", "3"}) || reported.of(Damaged) != (Loss{1, 1}) {
 					t.Errorf("%s fails: delivered %q, reported %+v", call, got, reported.of(Damaged))
@@ -162,8 +162,8 @@ func TestUnreadableForGoodIsKept(t *testing.T) {
 					t.Errorf("%s fails: %+v", call, s)
 				}
 				mustClose(t, q)
-				if _, kept := fs.file(t, corruptSuffix); string(kept.content) != content {
-					t.Errorf("%s fails: %q was kept, want %q", call, kept.content, content)
+				if _, kept := fs.file(t, corruptSuffix); string(kept.Content) != content {
+					t.Errorf("%s fails: %q was kept, want %q", call, kept.Content, content)
 				}
 				if left := segments(fs); len(left) != 0 {
 					t.Errorf("%s fails: left %q", call, left)
@@ -263,7 +263,7 @@ func TestUnreadableQueuesAreNoOrphans(t *testing.T) {
 	s := openStore(t, "data", fs)
 	mustClose(t, openQueue(t, s, "empty", 1, quiet()))
 	for _, call := range []string{"open", "read", "readdir"} {
-		before := maps.Clone(fs.names)
+		before := maps.Clone(fs.Names)
 		fs.failing("", syscall.EIO, func(c string, _ int) bool {
 			return c == call && call != "readdir"
 		})
@@ -281,8 +281,8 @@ func TestUnreadableQueuesAreNoOrphans(t *testing.T) {
 			t.Errorf("%s fails: %+v, %v", call, ids, err)
 		}
 		fs.heal()
-		if !maps.Equal(fs.names, before) {
-			t.Errorf("%s fails: there is %v, was %v", call, fs.names, before)
+		if !maps.Equal(fs.Names, before) {
+			t.Errorf("%s fails: there is %v, was %v", call, fs.Names, before)
 		}
 	}
 	if got := reopenIn(t, s, quiet()); !slices.Equal(got, []string{"0", "1"}) {
@@ -346,7 +346,7 @@ func TestModelUnreadable(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(w.rnd.Uint64(), 1))
 		flaky := func(call, name string, _ int) error {
 			ours := strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, positionSuffix)
-			if !ours || call != "read" && (call != "open" || w.fs.names[name] == nil) || rnd.IntN(2) == 0 {
+			if !ours || call != "read" && (call != "open" || w.fs.Names[name] == nil) || rnd.IntN(2) == 0 {
 				return nil
 			}
 			return kinds[rnd.IntN(len(kinds))]

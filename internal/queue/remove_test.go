@@ -14,11 +14,11 @@ import (
 
 // segmentBytes returns the bytes of all segments on disk.
 func (fs *fakeFS) segmentBytes() (sum int64) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	for name, d := range fs.names {
+	fs.Mu.Lock()
+	defer fs.Mu.Unlock()
+	for name, d := range fs.Names {
 		if strings.HasSuffix(name, segmentSuffix) {
-			sum += int64(len(d.content))
+			sum += int64(len(d.Content))
 		}
 	}
 	return sum
@@ -50,8 +50,8 @@ func TestRemovalFails(t *testing.T) {
 				}
 			}
 			st := q.Stats()
-			if st.DiskError == "" || st.RemoveErrors == 0 || fs.calls["remove"] > n/2 {
-				t.Errorf("without %q: stats %+v after %d removals", calls, st, fs.calls["remove"])
+			if st.DiskError == "" || st.RemoveErrors == 0 || fs.Calls["remove"] > n/2 {
+				t.Errorf("without %q: stats %+v after %d removals", calls, st, fs.Calls["remove"])
 			}
 			if full := reported.of(DiskFull).Samples; len(calls) == 1 && full != 0 || len(calls) == 2 && full == 0 {
 				t.Errorf("without %q: %d samples are reported as lost since the disk is full", calls, full)
@@ -238,18 +238,18 @@ func TestBytesOnDiskOfAGenerationThatEndsWhileItIsWritten(t *testing.T) {
 		}
 		arrived, hold := make(chan bool), make(chan bool)
 		done := false
-		fs.mu.Lock()
-		fs.fail = func(call, name string, _ int) error {
+		fs.Mu.Lock()
+		fs.Fail = func(call, name string, _ int) error {
 			if call == "write" && strings.HasSuffix(name, segmentSuffix) && !done {
 				done = true
-				fs.mu.Unlock()
+				fs.Mu.Unlock()
 				arrived <- true
 				<-hold
-				fs.mu.Lock()
+				fs.Mu.Lock()
 			}
 			return nil
 		}
-		fs.mu.Unlock()
+		fs.Mu.Unlock()
 		waits(t, q, 0, 0, "7b")
 		<-arrived
 		if got := group(q, 0, Limit{}); got != "7b" {

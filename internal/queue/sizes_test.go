@@ -136,7 +136,7 @@ func TestNamesOfManyLanesAreCheap(t *testing.T) {
 	data := appendSample(nil, "x", true, 0)
 	for i := range files {
 		name := laneName{generation: uint32(i + 1), lanes: MaxLanes, lane: i}.segment(1)
-		fs.names[join(join("data", queuePrefix+"x"), name)] = &fakeData{content: bytes.Clone(data)}
+		fs.Names[join(join("data", queuePrefix+"x"), name)] = &fakeData{Content: bytes.Clone(data)}
 	}
 	s := openStore(t, "data", fs)
 	var before, after runtime.MemStats

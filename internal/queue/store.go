@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/queue/filesystem"
 )
 
 const (
@@ -39,7 +41,7 @@ func OpenStore(dir string, fs FS) (*Store, error) {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
 	lock, err := fs.Lock(join(dir, lockName))
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, filesystem.ErrLocked) {
 		who := ""
 		if pid := readPID(fs, join(dir, pidName)); pid != "" {
 			who = " by process " + pid

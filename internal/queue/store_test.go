@@ -201,7 +201,7 @@ func TestStoreRefuses(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "max_age") {
 		t.Errorf("a bad configuration: %v", err)
 	}
-	fs.fail = func(call, _ string, _ int) error {
+	fs.Fail = func(call, _ string, _ int) error {
 		if call == "open" {
 			return os.ErrPermission
 		}
@@ -390,9 +390,9 @@ func TestQueueStaysOpenUntilItsWriterEnds(t *testing.T) {
 		sealed(t, q, 0, "a")
 		synctest.Wait()
 		hang := make(chan struct{})
-		fs.mu.Lock()
-		fs.writing = hang
-		fs.mu.Unlock()
+		fs.Mu.Lock()
+		fs.Hold = waitsFor(hang, "write", segmentSuffix)
+		fs.Mu.Unlock()
 		sealed(t, q, 0, "b", "c")
 		synctest.Wait()
 		if loss, err := q.Close(); !errors.Is(err, errSlowDisk) || loss != (Loss{2, 2}) {
@@ -412,9 +412,9 @@ func TestQueueStaysOpenUntilItsWriterEnds(t *testing.T) {
 		}
 		close(hang)
 		synctest.Wait()
-		fs.mu.Lock()
-		fs.writing = nil
-		fs.mu.Unlock()
+		fs.Mu.Lock()
+		fs.Hold = nil
+		fs.Mu.Unlock()
 		if got := reopenIn(t, s, quiet()); !slices.Equal(got, []string{"a", "b"}) { // b was in the writer's hands
 			t.Errorf("delivered %q", got)
 		}
@@ -431,7 +431,7 @@ func TestNewDirectoriesOutlastAPowerCut(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fs := newFakeFS()
 				if above := filepath.Dir(dir); failing {
-					fs.fail = func(call, name string, _ int) error {
+					fs.Fail = func(call, name string, _ int) error {
 						if call == "syncdir" && name == above {
 							return syscall.EIO
 						}
@@ -466,7 +466,7 @@ func TestNewDirectoriesOutlastAPowerCut(t *testing.T) {
 func TestRenameOfOpenFilesRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
-		fs.keepsOpen = true
+		fs.KeepsOpen = true
 		s := openStore(t, "data", fs)
 		q := openQueue(t, s, "x", 1, quiet())
 		sealed(t, q, 0, "a")

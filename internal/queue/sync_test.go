@@ -14,9 +14,9 @@ import (
 
 // failSyncs makes the next n syncs of files with a suffix fail; -1: all.
 func (fs *fakeFS) failSyncs(suffix string, n int) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	fs.fail = func(call, name string, _ int) error {
+	fs.Mu.Lock()
+	defer fs.Mu.Unlock()
+	fs.Fail = func(call, name string, _ int) error {
 		if call != "sync" || !strings.HasSuffix(name, suffix) && !strings.HasSuffix(name, scratchName) || n == 0 {
 			return nil
 		}
@@ -41,7 +41,7 @@ func TestFailedSyncIsNotTrusted(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					name := fmt.Sprintf("interval %v, evict %v, %d failures", interval, evict, failures)
 					fs := newFakeFS()
-					fs.evict = evict
+					fs.Evict = evict
 					cfg := quiet()
 					cfg.FsyncInterval = interval
 					q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
@@ -113,13 +113,13 @@ func TestWritesAndReadsGoOnWhileSyncsFail(t *testing.T) {
 		if s := q.Stats(); s.DiskError == "" || s.WriteErrors != 0 || s.ReadErrors != 0 {
 			t.Errorf("stats: %+v", s)
 		}
-		fs.mu.Lock()
-		for name, d := range fs.names {
-			if strings.HasSuffix(name, positionSuffix) && len(d.synced) > 0 {
+		fs.Mu.Lock()
+		for name, d := range fs.Names {
+			if strings.HasSuffix(name, positionSuffix) && len(d.Synced) > 0 {
 				t.Error("a position is synced, and the segment that it passes is not")
 			}
 		}
-		fs.mu.Unlock()
+		fs.Mu.Unlock()
 		after := fs.kill()
 		_, _ = q.Close()
 		if got := reopen(t, after, quiet()); !slices.Equal(got.requests, []string{"5", "6", "7", "8", "9", "ab"}) {
@@ -137,19 +137,19 @@ func TestKilledWhileASegmentIsRenewed(t *testing.T) {
 		synctest.Wait()
 		var killed []*fakeFS
 		var calls []string
-		fs.mu.Lock()
-		fs.fail = func(call, name string, _ int) error {
+		fs.Mu.Lock()
+		fs.Fail = func(call, name string, _ int) error {
 			calls = append(calls, call)
 			killed = append(killed, newFakeFS())
-			for name, d := range fs.names {
-				killed[len(killed)-1].names[name] = &fakeData{content: slices.Clone(d.content)}
+			for name, d := range fs.Names {
+				killed[len(killed)-1].Names[name] = &fakeData{Content: slices.Clone(d.Content)}
 			}
 			if call == "sync" && len(calls) == slices.Index(calls, "sync")+1 {
 				return syscall.EIO // the first one
 			}
 			return nil
 		}
-		fs.mu.Unlock()
+		fs.Mu.Unlock()
 		pass(2 * maxBackoff)
 		synctest.Wait()
 		if !slices.Contains(calls, "rename") || q.Stats().DiskError != "" {
@@ -194,14 +194,14 @@ func TestRenewedWithoutTheOldFile(t *testing.T) {
 					q.Ack(0)
 				}
 				segment, _ := fs.file(t, segmentSuffix)
-				fs.mu.Lock()
-				fs.fail = func(call, name string, _ int) error {
+				fs.Mu.Lock()
+				fs.Fail = func(call, name string, _ int) error {
 					if name == segment && (call == "open" || call == "sync") {
 						return syscall.EIO
 					}
 					return nil
 				}
-				fs.mu.Unlock()
+				fs.Mu.Unlock()
 				pass(cfg.FsyncInterval + tc.within)
 				synctest.Wait()
 				if s := q.Stats(); s.DiskError != "" {
@@ -225,16 +225,16 @@ func TestRenewedWithoutTheOldFile(t *testing.T) {
 func TestRenewedAfterCloseGaveUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newFakeFS()
-		fs.evict = true
+		fs.Evict = true
 		cfg := quiet()
 		q := openQueue(t, openStore(t, "data", fs), "x", 1, cfg)
 		fs.failSyncs(segmentSuffix, 2) // of the segment, and of the file that was to replace it
 		sealed(t, q, 0, numbered(10)...)
 		synctest.Wait()
 		hang := make(chan struct{})
-		fs.mu.Lock()
-		fs.writing = hang
-		fs.mu.Unlock()
+		fs.Mu.Lock()
+		fs.Hold = waitsFor(hang, "write", segmentSuffix)
+		fs.Mu.Unlock()
 		pass(cfg.FsyncInterval + minBackoff/2)
 		sealed(t, q, 0, "in the writer's hands", "never written")
 		synctest.Wait()

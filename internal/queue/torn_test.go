@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	simdisk "github.com/envoy-scraper/envoy-scraper/internal/simulate/disk"
 )
 
 // torn is a queue whose first segment holds the request "a", the record "b" of the next one, and half of its record
@@ -19,20 +21,20 @@ func torn(t *testing.T) (fs *fakeFS, q *FIFO, end func()) {
 	sealed(t, q, 0, "a")
 	mustAppend(t, q, 0, record("b", true))
 	synctest.Wait()
-	fs.mu.Lock()
-	fs.fail = func(call, _ string, _ int) error {
+	fs.Mu.Lock()
+	fs.Fail = func(call, _ string, _ int) error {
 		if call == "write" || call == "truncate" {
-			return errShort
+			return simdisk.ErrShort
 		}
 		return nil
 	}
-	fs.mu.Unlock()
+	fs.Mu.Unlock()
 	mustAppend(t, q, 0, record("c", false))
 	q.Seal(0)
 	synctest.Wait()
-	fs.mu.Lock()
-	fs.fail = nil
-	fs.mu.Unlock()
+	fs.Mu.Lock()
+	fs.Fail = nil
+	fs.Mu.Unlock()
 	return fs, q, func() {
 		if loss := mustClose(t, q); loss != (Loss{}) {
 			t.Errorf("Close = %+v", loss)
@@ -93,7 +95,7 @@ func TestTornRequestIsNotDeliveredAgain(t *testing.T) {
 			r.Stream = 9
 			mustAppend(t, q, 0, r)
 			synctest.Wait()
-			fs.breakWith(errShort, "write", "truncate")
+			fs.breakWith(simdisk.ErrShort, "write", "truncate")
 			mustAppend(t, q, 0, record("c", false))
 			q.Seal(0)
 			synctest.Wait()
@@ -142,17 +144,17 @@ func TestCloseThatGaveUpKeepsTheBeginningOfARequest(t *testing.T) {
 		mustAppend(t, q, 0, record("b", true))
 		synctest.Wait()
 		hang, cut := make(chan struct{}), false
-		fs.mu.Lock()
-		fs.writing = hang
-		fs.fail = func(call, name string, _ int) error {
+		fs.Mu.Lock()
+		fs.Hold = waitsFor(hang, "write", segmentSuffix)
+		fs.Fail = func(call, name string, _ int) error {
 			first := call == "truncate" && !cut
 			cut = cut || first
 			if strings.HasSuffix(name, segmentSuffix) && (call == "write" || first) {
-				return errShort
+				return simdisk.ErrShort
 			}
 			return nil
 		}
-		fs.mu.Unlock()
+		fs.Mu.Unlock()
 		mustAppend(t, q, 0, record("c", false))
 		q.Seal(0)
 		synctest.Wait()
@@ -161,9 +163,9 @@ func TestCloseThatGaveUpKeepsTheBeginningOfARequest(t *testing.T) {
 		}
 		close(hang)
 		synctest.Wait()
-		fs.mu.Lock()
-		fs.fail, fs.writing = nil, nil
-		fs.mu.Unlock()
+		fs.Mu.Lock()
+		fs.Fail, fs.Hold = nil, nil
+		fs.Mu.Unlock()
 		got := reopen(t, fs.kill(), quiet())
 		if !slices.Equal(got.requests, []string{"a", "b"}) || got.lost != (Loss{}) {
 			t.Errorf("after the restart: %q, lost %+v; want a and b", got.requests, got.lost)

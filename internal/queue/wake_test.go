@@ -17,9 +17,9 @@ import (
 // flip damages the data of the first record of a segment.
 func (fs *fakeFS) flip(t *testing.T, segment string) {
 	t.Helper()
-	for name, d := range fs.names {
+	for name, d := range fs.Names {
 		if strings.Contains(name, segment) && strings.HasSuffix(name, segmentSuffix) {
-			d.content[headerSize] ^= 1
+			d.Content[headerSize] ^= 1
 			return
 		}
 	}
@@ -87,9 +87,9 @@ func TestReadErrorWakesTheReaderAfterAResize(t *testing.T) {
 
 // breakWith makes calls fail until it is called again.
 func (fs *fakeFS) breakWith(err error, calls ...string) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	fs.fail = func(call, _ string, _ int) error {
+	fs.Mu.Lock()
+	defer fs.Mu.Unlock()
+	fs.Fail = func(call, _ string, _ int) error {
 		if slices.Contains(calls, call) {
 			return err
 		}
@@ -247,15 +247,15 @@ func readersThatSleep(t *testing.T, seed uint64) {
 
 // damage flips a bit in the data of some record or layout on disk.
 func (fs *fakeFS) damage(rnd *rand.Rand) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
+	fs.Mu.Lock()
+	defer fs.Mu.Unlock()
 	var at []*byte
-	for _, name := range slices.Sorted(maps.Keys(fs.names)) {
-		if d := fs.names[name]; strings.HasSuffix(name, segmentSuffix) {
-			c := newCursor(bytes.NewReader(d.content), 0, int64(len(d.content)), headerSize)
+	for _, name := range slices.Sorted(maps.Keys(fs.Names)) {
+		if d := fs.Names[name]; strings.HasSuffix(name, segmentSuffix) {
+			c := newCursor(bytes.NewReader(d.Content), 0, int64(len(d.Content)), headerSize)
 			for p, ok, _ := c.next(); ok; p, ok, _ = c.next() {
 				if !p.damage {
-					at = append(at, &d.content[p.from+headerSize], &d.content[p.to-1])
+					at = append(at, &d.Content[p.from+headerSize], &d.Content[p.to-1])
 				}
 			}
 		}

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package queue
+package filesystem
 
 // noFollow is 0 where open has no such flag. Symbolic links need special rights on those systems.
 const noFollow = 0

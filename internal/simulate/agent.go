@@ -1,0 +1,241 @@
+package simulate
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/agent"
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
+	"github.com/envoy-scraper/envoy-scraper/internal/config"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/disk"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
+	"github.com/envoy-scraper/envoy-scraper/internal/via"
+	"github.com/envoy-scraper/envoy-scraper/internal/web"
+)
+
+// runner is one agent: its address, its disk, and the process that runs now.
+type runner struct {
+	world    *world
+	n        int
+	file     string
+	revision revision
+	disk     *disk.Disk
+	process  *process // nil: none runs
+	lives    int
+	failures int                 // of starts, in a row
+	dropped  map[dropped]float64 // samples that processes have dropped that are gone
+	left     []*process          // killed ones, whose goroutines have not ended yet
+}
+
+// process is one life of an agent.
+type process struct {
+	agent  *agent.Agent
+	reg    *prometheus.Registry
+	host   *network.Host
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func agentAddress(n int) string { return fmt.Sprintf("10.0.1.%d", n+1) }
+
+func newRunner(w *world, n int) *runner {
+	return &runner{
+		world: w, n: n, file: filepath.Join(w.opts.Dir, fmt.Sprintf("agent-%d.yaml", n)),
+		revision: revision{minLanes: 1, maxLanes: 4}, dropped: map[dropped]float64{},
+		disk: disk.NewWithChance(network.Chance(w.opts.Seed, fmt.Sprint("disk ", n))),
+	}
+}
+
+// write writes the file of the agent.
+func (r *runner) write() error { return os.WriteFile(r.file, []byte(r.revision.yaml(r.world)), 0o600) }
+
+// options returns the flags of the agent.
+func (r *runner) options() config.Options {
+	o := config.Options{File: r.file, Hostname: "sim", FlushDeadline: 4 * time.Second,
+		ListenAddress: agentAddress(r.n) + ":9095"}
+	if n := r.world.opts.Agents; n > 1 {
+		o.ShardIndex, o.ShardCount = strconv.Itoa(r.n), strconv.Itoa(n)
+	}
+	return o
+}
+
+// configure tells the oracle of a configuration, unless it is the one before: all agents have the same.
+func (w *world) configure(r revision, cfg *config.Config) {
+	if w.configured == nil || *w.configured != r {
+		w.configured = &r
+		w.oracle.Configure(rulesOf(cfg))
+	}
+}
+
+// start starts a process on what the disk has.
+func (r *runner) start() error {
+	w := r.world
+	if err := r.write(); err != nil {
+		return err
+	}
+	opts := r.options()
+	cfg, err := config.Load(opts)
+	if err != nil {
+		return err
+	}
+	r.lives++
+	p := &process{reg: prometheus.NewRegistry(), host: w.network.Host(agentAddress(r.n)), done: make(chan error, 1)}
+	p.agent, err = agent.Open(agent.Settings{
+		Config: cfg, Options: opts, StoragePath: "data", ScrapeMemory: 64 << 20, Via: via.Direct,
+		ViaLimits: via.DefaultLimits(), Web: web.Config{ListenAddress: opts.ListenAddress},
+	}, agent.World{
+		Dial: p.host.Dial, Listen: p.host.Listen, Files: r.disk,
+		Chance: chance.Seeded(w.opts.Seed).Of(fmt.Sprintf("agent %d life %d", r.n, r.lives)),
+	}, w.logs.logger(), p.reg)
+	if err != nil {
+		p.host.Kill()
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	r.process = p
+	for _, rcv := range w.receivers {
+		rcv.Forgive(agentAddress(r.n))
+	}
+	w.configure(r.revision, cfg)
+	w.oracle.Started(agentAddress(r.n))
+	go func() {
+		err := p.agent.Run(ctx)
+		p.agent.Close()
+		p.done <- err
+	}()
+	return nil
+}
+
+// rulesOf returns what the oracle has to know of a configuration.
+func rulesOf(cfg *config.Config) oracle.Rules {
+	rules := oracle.Rules{Jobs: cfg.Jobs, ExternalLabels: cfg.RemoteWrite.ExternalLabels}
+	for _, e := range cfg.RemoteWrite.Endpoints {
+		rules.Endpoints = append(rules.Endpoints, oracle.Endpoint{Receiver: e.Name, Rules: e.WriteRelabelConfigs})
+	}
+	return rules
+}
+
+// stop ends the process as SIGTERM does, and waits for it.
+func (r *runner) stop() error {
+	p := r.process
+	if p == nil {
+		return nil
+	}
+	r.process = nil
+	r.world.oracle.Ended(agentAddress(r.n), oracle.Stopped)
+	p.cancel()
+	began := time.Now()
+	err := <-p.done
+	if took := time.Since(began); took > 5*time.Second {
+		r.world.problem("agent %d took %v to stop", r.n, took)
+	}
+	r.keepCounters(p)
+	p.host.Kill()
+	return err
+}
+
+// kill ends the process as kill -9 does: its sockets and its disk are gone for it at once. Its goroutines cannot be
+// killed, so they end by themselves, and nothing that they still do reaches anything. With power, the disk loses what
+// was not synced.
+func (r *runner) kill(power bool) {
+	p := r.process
+	if p == nil {
+		return
+	}
+	r.process = nil
+	r.keepCounters(p)
+	if power {
+		r.world.oracle.Ended(agentAddress(r.n), oracle.PowerCut)
+		p.host.Vanish()
+		r.disk = r.disk.CutPower(network.Chance(r.world.opts.Seed, fmt.Sprintf("power %d %d", r.n, r.lives)))
+	} else {
+		r.world.oracle.Ended(agentAddress(r.n), oracle.Killed)
+		p.host.Kill()
+		r.disk = r.disk.Kill()
+	}
+	p.cancel()
+	r.left = append(r.left, p)
+}
+
+// reap waits for the goroutines of killed processes.
+func (r *runner) reap() {
+	for _, p := range r.left {
+		<-p.done
+	}
+	r.left = nil
+}
+
+// reload writes the next revision and applies it.
+func (r *runner) reload() error {
+	if err := r.write(); err != nil {
+		return err
+	}
+	if r.process == nil {
+		return nil
+	}
+	if err := r.process.agent.Reload(context.Background()); err != nil {
+		return err
+	}
+	cfg, err := config.Load(r.options())
+	if err != nil {
+		return err
+	}
+	for _, rcv := range r.world.receivers {
+		rcv.Forgive(agentAddress(r.n))
+	}
+	r.world.configure(r.revision, cfg)
+	return nil
+}
+
+// keepCounters adds what a process has dropped to that of the processes before it.
+func (r *runner) keepCounters(p *process) { p.addDropped(r.dropped) }
+
+// droppedSamples returns how many samples all processes have dropped.
+func (r *runner) droppedSamples() map[dropped]float64 {
+	all := maps.Clone(r.dropped)
+	if r.process != nil {
+		r.process.addDropped(all)
+	}
+	return all
+}
+
+// dropped is a counter of dropped samples.
+type dropped struct{ endpoint, reason string }
+
+// addDropped adds the counters of a process to others. What write_relabel_configs drop is not lost.
+func (p *process) addDropped(to map[dropped]float64) {
+	families, err := p.reg.Gather()
+	if err != nil {
+		panic(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "envoy_scraper_remotewrite_samples_dropped_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			d := dropped{labelOf(m, "endpoint"), labelOf(m, "reason")}
+			if v := m.GetCounter().GetValue(); v > 0 && d.reason != "write_relabel" {
+				to[d] += v
+			}
+		}
+	}
+}
+
+func labelOf(m *dto.Metric, name string) string {
+	for _, l := range m.GetLabel() {
+		if l.GetName() == name {
+			return l.GetValue()
+		}
+	}
+	return ""
+}

@@ -1,0 +1,130 @@
+package disk
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Fault is what happens to calls while it lasts.
+type Fault struct {
+	Calls  []string      // "write", "sync", "syncdir", "open", "read", "truncate", "rename", …; empty: all
+	Err    error         // such as syscall.EIO; nil: none
+	Chance float64       // of a call to fail; 0: each call fails
+	Torn   bool          // a write that fails writes a part
+	Delay  time.Duration // how long each call takes
+}
+
+type namedFault struct {
+	Fault
+	name string
+}
+
+func (f *Fault) concerns(call string) bool {
+	return len(f.Calls) == 0 || slices.Contains(f.Calls, call)
+}
+
+// tornError has a write fail that has written a part.
+type tornError struct{ error }
+
+func (e *tornError) Unwrap() error { return e.error }
+
+// Begin begins a fault. An earlier one of the same name ends.
+//
+// A delay makes the caller sleep. In a bubble of testing/synctest a program must not hold a mutex meanwhile for which
+// others wait: they would not count as blocked, so the clock would stand.
+func (d *Disk) Begin(name string, f Fault) {
+	d.Mu.Lock()
+	defer d.Mu.Unlock()
+	d.remove(name)
+	d.faults = append(d.faults, namedFault{Fault: f, name: name})
+}
+
+// End ends a fault. There need not be one of that name.
+func (d *Disk) End(name string) {
+	d.Mu.Lock()
+	defer d.Mu.Unlock()
+	d.remove(name)
+}
+
+func (d *Disk) remove(name string) {
+	d.faults = slices.DeleteFunc(d.faults, func(f namedFault) bool { return f.name == name })
+}
+
+// faulty returns the error that the faults give a call, or nil. The caller holds Mu.
+func (d *Disk) faulty(call string) error {
+	for i := range d.faults {
+		f := &d.faults[i]
+		if f.Err == nil || !f.concerns(call) || f.Chance > 0 && d.rnd.Float64() >= f.Chance {
+			continue
+		}
+		if f.Torn && call == "write" {
+			return &tornError{f.Err}
+		}
+		return f.Err
+	}
+	return nil
+}
+
+// wait waits as long as a call takes.
+func (d *Disk) wait(call, name string) {
+	d.Mu.Lock()
+	var held <-chan struct{}
+	if d.Hold != nil {
+		held = d.Hold(call, name)
+	}
+	delay := time.Duration(0)
+	for i := range d.faults {
+		if f := &d.faults[i]; f.concerns(call) {
+			delay += f.Delay
+		}
+	}
+	if delay > 0 { // two calls do not end in the same nanosecond
+		d.moments++
+		delay += time.Duration(d.moments % 1000)
+	}
+	d.Mu.Unlock()
+	if held != nil {
+		<-held
+	}
+	if delay > 0 {
+		time.Sleep(delay)
+	}
+}
+
+// SetCapacity sets how many bytes all files have room for. Writes beyond it write what fits, and fail with ENOSPC.
+// 0: there is no limit.
+func (d *Disk) SetCapacity(bytes int64) {
+	d.Mu.Lock()
+	defer d.Mu.Unlock()
+	d.capacity = bytes
+}
+
+// Used returns the bytes of all files.
+func (d *Disk) Used() int64 {
+	d.Mu.Lock()
+	defer d.Mu.Unlock()
+	return d.used()
+}
+
+func (d *Disk) used() (sum int64) {
+	for _, data := range d.Names {
+		sum += int64(len(data.Content))
+	}
+	return sum
+}
+
+// roomFor returns what is left when a file grows by some bytes; below 0: how much is missing. The caller holds Mu.
+func (d *Disk) roomFor(more int64) int64 {
+	if d.capacity == 0 || more <= 0 {
+		return math.MaxInt64
+	}
+	return d.capacity - d.used() - more
+}
+
+// OpenFiles returns the number of open files and of locks, for checks that nothing is left.
+func (d *Disk) OpenFiles() (files, locks int) {
+	d.Mu.Lock()
+	defer d.Mu.Unlock()
+	return len(d.Handles), len(d.Locks)
+}

@@ -1,0 +1,154 @@
+package network
+
+import (
+	"net"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Fault is what happens to packets between two hosts, of connections that exist and of new ones.
+type Fault struct {
+	Kind     Kind
+	From, To string        // who dials, who listens: an address or name, of To also with a port; empty: anyone
+	Toward   Direction     // of Reset and Slow: which bytes
+	After    int           // of Reset: how many bytes of each connection still pass
+	Rate     int           // of Slow: bytes per second
+	Delay    time.Duration // of Delay: added to the latency
+}
+
+// Kind is the kind of a fault.
+type Kind uint8
+
+const (
+	Refuse    Kind = iota + 1 // dials are refused, as if nobody listened
+	BlackHole                 // packets vanish; what was sent is sent again when the fault ends
+	Reset                     // connections are reset when their next bytes are sent, at the earliest
+	Slow                      // bytes take their time
+	Delay                     // packets take longer
+)
+
+// Direction says which bytes of a connection a fault is about.
+type Direction uint8
+
+const (
+	Both       Direction = iota
+	ToListener           // requests
+	ToDialer             // responses
+)
+
+type namedFault struct {
+	Fault
+	name     string
+	fromAddr string
+	toAddr   string
+	toPort   int // 0: any
+}
+
+// Begin begins a fault. An earlier one of the same name ends.
+func (n *Network) Begin(name string, f Fault) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	began := namedFault{Fault: f, name: name, fromAddr: n.addrOf(f.From), toAddr: n.addrOf(f.To)}
+	if host, port, err := net.SplitHostPort(f.To); err == nil {
+		began.toAddr = n.addrOf(host)
+		began.toPort, _ = strconv.Atoi(port)
+	}
+	n.remove(name)
+	n.faults = append(n.faults, began)
+	n.applyFaults()
+	if f.Kind == Reset {
+		for _, l := range n.sortedLinks() {
+			if began.concerns(l.from, l.to, l.port) {
+				l.countDown(f)
+			}
+		}
+	}
+}
+
+// End ends a fault. There need not be one of that name.
+func (n *Network) End(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.remove(name)
+	n.applyFaults()
+}
+
+// addrOf returns the address of a name; of others what was given. The caller holds mu.
+func (n *Network) addrOf(name string) string {
+	if addr, ok := n.resolve(name); ok {
+		return addr
+	}
+	return name
+}
+
+func (n *Network) remove(name string) {
+	n.faults = slices.DeleteFunc(n.faults, func(f namedFault) bool { return f.name == name })
+}
+
+func (f *namedFault) concerns(from, to string, port int) bool {
+	return (f.fromAddr == "" || f.fromAddr == from) && (f.toAddr == "" || f.toAddr == to) &&
+		(f.toPort == 0 || f.toPort == port)
+}
+
+// effect is what all faults together do to packets between two hosts.
+type effect struct {
+	refuse, blackHole, reset bool
+	delay                    time.Duration
+	rate                     [2]int // bytes per second, by index of direction; 0: unlimited
+}
+
+// indexes returns the indexes of a direction in arrays of two.
+func (d Direction) indexes() []int {
+	switch d {
+	case ToListener:
+		return []int{0}
+	case ToDialer:
+		return []int{1}
+	}
+	return []int{0, 1}
+}
+
+// effectOn returns the effect of all faults. The caller holds mu.
+func (n *Network) effectOn(from, to string, port int) (e effect) {
+	for i := range n.faults {
+		f := &n.faults[i]
+		if !f.concerns(from, to, port) {
+			continue
+		}
+		switch f.Kind {
+		case Refuse:
+			e.refuse = true
+		case BlackHole:
+			e.blackHole = true
+		case Reset:
+			e.reset = true
+		case Delay:
+			e.delay += f.Delay
+		case Slow:
+			for _, i := range f.Toward.indexes() {
+				if e.rate[i] == 0 || f.Rate < e.rate[i] {
+					e.rate[i] = f.Rate
+				}
+			}
+		}
+	}
+	return e
+}
+
+// applyFaults makes all connections subject to the present faults. The caller holds mu.
+func (n *Network) applyFaults() {
+	for _, l := range n.sortedLinks() {
+		before := l.effect
+		l.effect = n.effectOn(l.from, l.to, l.port)
+		if !l.effect.reset {
+			l.left = [2]int64{never, never}
+		}
+		switch {
+		case l.effect.blackHole && !before.blackHole:
+			l.beginSilence()
+		case !l.effect.blackHole && before.blackHole && !l.vanished:
+			l.endSilence()
+		}
+	}
+}

@@ -1,0 +1,25 @@
+// Package oracle says which samples each receiver of the simulation must have, and finds what differs. It is slow and
+// obvious on purpose: it keeps whole pages and maps, and shares no code with the product. Prometheus' own functions
+// apply the relabeling rules.
+//
+// The simulation tells the oracle what is true:
+//
+//   - Configure (rules.go): the jobs and receivers in force from now on, as Prometheus reads them,
+//   - Born, Gone: the pods that a discovery should find (oracle.go),
+//   - Started, Killed, Stopped: the processes of each agent,
+//   - Served: each page that a pod's sidecar has answered with,
+//   - Disturbed: a time in which scrapes of a pod may fail.
+//
+// Receivers tell it what they stored (Of). Samples of one pod with one time are a batch. At a quiet moment, when
+// everything has been delivered, Judge (judge.go) walks the batches of each pod in the order of time. The value of up
+// says what each one has to be:
+//
+//	1      a page was served then: its samples, a marker for each series that the page before had and it has not,
+//	       and the report
+//	0      the scrape failed, for a reason that the simulation knows: a marker for each series, and the report
+//	stale  the target is gone: a marker for each series and each series of the report
+//
+// A page without a batch, and a sample that is missing in its batch, are lost. Lost counts them by receiver; the
+// simulation compares that with the counters of the agents. Everything else that differs is a problem. What has been
+// judged is forgotten, except which series are live.
+package oracle

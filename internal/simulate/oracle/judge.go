@@ -1,0 +1,427 @@
+package oracle
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+)
+
+// Delays of the product that the oracle allows.
+const (
+	// discoveryDelay is how long after a change of the pods the targets may follow.
+	discoveryDelay = 15 * time.Second
+	// mostMissed is how many turns in a row may be missing.
+	mostMissed = 3
+)
+
+// Judge compares everything before a time, after all of it has been delivered, and forgets it.
+func (o *Oracle) Judge(until time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, name := range o.order {
+		p := o.pods[name]
+		for _, r := range o.names {
+			o.judgePod(r, p, until)
+		}
+	}
+	o.judged = until
+	o.forget(until)
+}
+
+// judgePod compares what a receiver has of a pod.
+func (o *Oracle) judgePod(receiver string, p *pod, until time.Time) {
+	d := o.receivers[receiver].pods[p.name]
+	if d == nil {
+		d = &delivered{states: map[string]*liveness{}}
+		o.receivers[receiver].pods[p.name] = d
+	}
+	n := 0
+	for ; n < len(d.batches) && d.batches[n].at < until.UnixMilli(); n++ {
+		o.judgeLostPages(receiver, p, d, d.batches[n].time())
+		o.judgeBatch(receiver, p, d, d.batches[n])
+	}
+	d.batches = slices.Clone(d.batches[n:])
+	o.judgeLostPages(receiver, p, d, until.Add(-time.Minute))
+	for _, rev := range slices.Sorted(maps.Keys(d.states)) {
+		o.judgeEnd(receiver, p, d, rev, until)
+	}
+	o.judgeForgotten(receiver, p, d, until)
+}
+
+// want is the value that a sample must have: bits, or a number between 0 and most.
+type want struct {
+	bits  uint64
+	loose bool
+	most  float64
+}
+
+func (w want) String() string {
+	if w.loose {
+		return fmt.Sprint("0 to ", w.most)
+	}
+	return fmt.Sprint(math.Float64frombits(w.bits))
+}
+
+func exactly(v float64) want { return want{bits: math.Float64bits(v)} }
+func atMost(v float64) want  { return want{loose: true, most: v} }
+func marker() want           { return want{bits: value.StaleNaN} }
+func (w want) matches(b uint64) bool {
+	v := math.Float64frombits(b)
+	return !w.loose && w.bits == b || w.loose && v >= 0 && v <= w.most
+}
+
+// judgeBatch compares one batch and brings the liveness of its target up to date.
+func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
+	o.counts.Batches++
+	c, t := o.targetOfBatch(receiver, p, b)
+	if t == nil {
+		o.problem("%s: %s: a batch at %s that no configuration makes: %v", receiver, p.name, clock(b.time()),
+			some(b))
+		return
+	}
+	s := d.stateOf(b.rev, o.processOf(b.from, b.time()))
+	o.judgeTurn(receiver, p, s, t, b)
+	s.target, s.ended = t, false
+	var all []expectation
+	add := func(ls labels.Labels, w want) { all = append(all, expectation{ls, w}) }
+	switch {
+	case !b.hasUp:
+		o.problem("%s: %s: no up in the batch at %s: %v", receiver, p.name, clock(b.time()), some(b))
+		return
+	case isStale(b.up):
+		o.counts.Ended++
+		o.judgeReason(receiver, p, b)
+		for _, ls := range s.live {
+			add(ls, marker())
+		}
+		for _, name := range reportNames {
+			add(t.report[name], marker())
+		}
+		s.live, s.ended = map[string]labels.Labels{}, true
+	case b.up == 1:
+		pg := p.pageAt(receiver, t, b, true)
+		if pg == nil {
+			o.problem("%s: %s: up=1 at %s, but no page was served", receiver, p.name, clock(b.time()))
+			return
+		}
+		live, kept := t.kept(pg)
+		for _, sample := range pg.samples {
+			add(t.scrapedOf(sample.Series), exactly(sample.Value))
+		}
+		for key, ls := range s.live {
+			if _, shown := live[key]; !shown {
+				add(ls, marker())
+			}
+		}
+		n := float64(len(pg.samples))
+		added := atMost(n)
+		if s.complete && sameKeys(s.live, live) && !o.changedIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
+			added = exactly(0)
+		}
+		o.addReport(add, t, 1, exactly(n), exactly(float64(kept)), added)
+		s.live, s.complete = live, true
+	default:
+		o.counts.Failed++
+		live := map[string]labels.Labels{}
+		n := 0.0
+		mayFail := p.mayFail(b.time(), b.time().Add(t.timeout()+time.Second))
+		if pg := p.pageAt(receiver, t, b, false); pg != nil {
+			n = float64(len(pg.samples))
+			if pg.partial {
+				live, _ = t.kept(pg)
+			}
+		} else if mayFail {
+			if pg := p.pageAt(receiver, t, b, true); pg != nil { // it came too late, or never
+				n = float64(len(pg.samples))
+			}
+		} else {
+			o.problem("%s: %s: up=0 at %s for no reason", receiver, p.name, clock(b.time()))
+		}
+		for key, ls := range s.live {
+			if _, shown := live[key]; !shown {
+				add(ls, marker())
+			}
+		}
+		o.addReport(add, t, 0, atMost(n), atMost(n), atMost(n))
+		s.live, s.complete = live, false
+	}
+	s.last = b.time()
+	expected := c.expectedAt(receiver, all)
+	longest := t.timeout() + time.Second
+	for _, later := range o.configs { // rules of an endpoint are those at the end of the scrape
+		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) && b.differs(expected) {
+			expected = later.expectedAt(receiver, all)
+		}
+	}
+	o.compare(receiver, p, b, expected)
+}
+
+// expectation is a scraped sample.
+type expectation struct {
+	series labels.Labels
+	want
+}
+
+// expectedAt returns what a receiver must get of scraped samples, by series.
+func (c *inForce) expectedAt(receiver string, all []expectation) map[string]want {
+	expected := make(map[string]want, len(all))
+	for _, e := range all {
+		if key := c.sentOf(receiver, e.series); key != "" {
+			if _, twice := expected[key]; !twice { // the first of two lines of one series counts
+				expected[key] = e.want
+			}
+		}
+	}
+	return expected
+}
+
+// differs reports whether a batch has other series than expected.
+func (b *batch) differs(expected map[string]want) bool {
+	for key := range expected {
+		if _, there := b.samples[key]; !there {
+			return true
+		}
+	}
+	return len(expected) != len(b.samples)
+}
+
+func (o *Oracle) addReport(add func(labels.Labels, want), t *target, up float64, scraped, kept, added want) {
+	values := [...]want{exactly(up), atMost(t.timeout().Seconds() + 1), scraped, kept, added}
+	for i, name := range reportNames {
+		add(t.report[name], values[i])
+	}
+}
+
+// compare notes what differs between a batch and what is expected of it.
+func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]want) {
+	lost := 0
+	example := ""
+	for key, w := range expected {
+		got, there := b.samples[key]
+		switch {
+		case !there:
+			lost++
+			example = max(example, key)
+		case !w.matches(got):
+			o.problem("%s: %s at %s: %v, want %v: %s", receiver, p.name, clock(b.time()),
+				math.Float64frombits(got), w, key)
+		}
+	}
+	for key, got := range b.samples {
+		if _, known := expected[key]; !known {
+			o.problem("%s: %s at %s: %v, want no sample: %s", receiver, p.name, clock(b.time()),
+				math.Float64frombits(got), key)
+		}
+	}
+	if lost > 0 && !o.excusedBy(b.from, b.time(), b.time()) {
+		o.lose(receiver, lost, "%d of %d samples of %s at %s are missing, such as %s", lost,
+			len(expected), p.name, clock(b.time()), example)
+	}
+}
+
+// lose counts lost samples. The simulation decides whether counters explain them.
+func (o *Oracle) lose(receiver string, n int, format string, args ...any) {
+	o.counts.Lost[receiver] += n
+	if len(o.losses[receiver]) < maxProblems {
+		o.losses[receiver] = append(o.losses[receiver], fmt.Sprintf(format, args...))
+	}
+}
+
+// targetOfBatch returns the target that a batch is of, and the configuration that makes it. Several configurations may
+// make the same target: the one that was in force counts.
+func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *target) {
+	// The time of a batch may be a little before its scrape.
+	for _, until := range []time.Time{b.time(), b.time().Add(time.Second)} {
+		for _, c := range slices.Backward(o.configs) {
+			if c.from.After(until) {
+				continue
+			}
+			if t := c.targetOf(p); t != nil {
+				if _, there := b.samples[c.sentOf(receiver, t.report["up"])]; there {
+					return c, t
+				}
+			}
+		}
+	}
+	return nil, nil
+}
+
+// stateOf returns the liveness of a target in a process. Another process knows nothing of the target.
+func (d *delivered) stateOf(rev string, by process) *liveness {
+	s := d.states[rev]
+	if s == nil || s.process != by {
+		s = &liveness{process: by, live: map[string]labels.Labels{}}
+		d.states[rev] = s
+	}
+	return s
+}
+
+// kept returns the series of a page that the rules keep, and the number of its samples that they keep.
+func (t *target) kept(pg *page) (live map[string]labels.Labels, samples int) {
+	live = make(map[string]labels.Labels, len(pg.samples))
+	for _, s := range pg.samples {
+		if ls := t.scrapedOf(s.Series); !ls.IsEmpty() {
+			live[t.texts[s.Series]] = ls
+			samples++
+		}
+	}
+	return live, samples
+}
+
+func sameKeys(a, b map[string]labels.Labels) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for key := range a {
+		if _, there := b[key]; !there {
+			return false
+		}
+	}
+	return true
+}
+
+// early is how far after the start of a scrape its timestamp may be: timestamps are those of due times.
+func (t *target) early() time.Duration { return t.interval()/100 + time.Millisecond }
+
+// pageAt returns the page that the scrape of a batch has read, good or not, and marks it as judged.
+func (p *pod) pageAt(receiver string, t *target, b *batch, good bool) *page {
+	at, early := b.time(), t.early()
+	for _, pg := range p.pages {
+		if pg.start.After(at.Add(t.timeout() + early)) {
+			return nil
+		}
+		if pg.by == b.from && pg.good() == good && !pg.judged[receiver] && !pg.start.Before(at.Add(-early)) {
+			pg.judged[receiver] = true
+			return pg
+		}
+	}
+	return nil
+}
+
+// judgeLostPages judges the pages before a time that no batch has followed. Batches until then have been judged.
+func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until time.Time) {
+	for _, pg := range p.pages {
+		c, t := o.targetAt(p, pg.start)
+		if t == nil || pg.judged[receiver] || !pg.start.Before(until.Add(-t.early())) {
+			continue
+		}
+		pg.judged[receiver] = true
+		switch {
+		case !pg.good(): // whether a failed scrape has a batch shows in the gaps between batches
+		case c.sentOf(receiver, t.report["up"]) == "": // the receiver is no endpoint
+		case o.excuses(p, pg):
+			o.counts.Excused++
+		default:
+			o.judgeLostPage(receiver, p, d, t, pg)
+		}
+	}
+}
+
+// excuses reports whether the samples of a page may be lost: the process, the target or the configuration ended while
+// it was read.
+func (o *Oracle) excuses(p *pod, pg *page) bool {
+	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
+	return gone || o.excusedBy(pg.by, pg.start, pg.end) ||
+		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
+}
+
+// judgeLostPage counts what a page and its report should have become.
+func (o *Oracle) judgeLostPage(receiver string, p *pod, d *delivered, t *target, pg *page) {
+	live, kept := t.kept(pg)
+	if s := d.states[t.labels.Get("rev")]; s != nil {
+		for key := range s.live {
+			if _, shown := live[key]; !shown {
+				kept++
+			}
+		}
+		s.live, s.complete = live, true
+	}
+	o.lose(receiver, kept+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
+}
+
+// targetAt returns the configuration that was in force at a time, and the target that it makes of a pod, or nil.
+func (o *Oracle) targetAt(p *pod, at time.Time) (*inForce, *target) {
+	for _, c := range slices.Backward(o.configs) {
+		if !c.from.After(at) {
+			return c, c.targetOf(p)
+		}
+	}
+	return nil, nil
+}
+
+// judgeTurn checks that a target is scraped once in each turn.
+func (o *Oracle) judgeTurn(receiver string, p *pod, s *liveness, t *target, b *batch) {
+	if s.last.IsZero() || isStale(b.up) || s.target == nil {
+		return
+	}
+	gap := b.time().Sub(s.last)
+	if gap > mostMissed*t.interval()+t.timeout() && !p.mayFail(s.last, b.time()) {
+		o.problem("%s: %s was not scraped between %s and %s", receiver, p.name, clock(s.last), clock(b.time()))
+	}
+	if gap < t.interval()/2 && !o.changedIn(s.last, b.time()) {
+		o.problem("%s: %s was scraped at %s and at %s, within one turn", receiver, p.name, clock(s.last),
+			clock(b.time()))
+	}
+}
+
+// judgeForgotten checks that a target that lives was scraped in its last turns.
+func (o *Oracle) judgeForgotten(receiver string, p *pod, d *delivered, until time.Time) {
+	c, t := o.targetAt(p, until)
+	if t == nil || !p.to.IsZero() || c.sentOf(receiver, t.report["up"]) == "" {
+		return
+	}
+	since := o.found(p.from)
+	for _, from := range []time.Time{c.from, o.quietFrom} {
+		if from.After(since) {
+			since = from
+		}
+	}
+	for _, s := range d.states {
+		if s.last.After(since) {
+			since = s.last
+		}
+	}
+	if gap := until.Sub(since); gap > mostMissed*t.interval()+time.Minute {
+		o.problem("%s: %s was not scraped since %s", receiver, p.name, clock(since))
+	}
+}
+
+// judgeReason checks that a target that gets its last markers is gone.
+func (o *Oracle) judgeReason(receiver string, p *pod, b *batch) {
+	gone := !p.to.IsZero() && b.time().After(p.to.Add(-time.Minute))
+	if !gone && !o.changedIn(b.time().Add(-2*time.Minute), b.time().Add(time.Second)) {
+		o.problem("%s: %s got its last markers at %s, but it is there", receiver, p.name, clock(b.time()))
+	}
+}
+
+// judgeEnd checks that a target that is gone has its last markers.
+func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, until time.Time) {
+	s := d.states[rev]
+	if s.ended || s.target == nil {
+		return
+	}
+	if p.to.IsZero() {
+		return
+	}
+	by := o.found(p.to).Add(4 * s.target.interval())
+	if until.Before(by) || !o.alive(s.process, by) {
+		return
+	}
+	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(p.to))
+	s.ended = true
+}
+
+func clock(at time.Time) string { return at.UTC().Format("02 15:04:05.000") }
+
+// some returns one series of a batch.
+func some(b *batch) string {
+	for _, key := range slices.Sorted(maps.Keys(b.samples)) {
+		return key
+	}
+	return ""
+}

@@ -1,0 +1,368 @@
+package oracle
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
+)
+
+// Oracle knows the truth and what arrived. Its methods may be called at any time.
+type Oracle struct {
+	mu        sync.Mutex // guards the following
+	configs   []*inForce // by time
+	pods      map[string]*pod
+	order     []string          // names of pods, in the order of birth
+	lives     map[string][]life // of an agent, by its host; in the order of time
+	receivers map[string]*arrivals
+	names     []string // of receivers, sorted
+	strangers map[string]bool
+	judged    time.Time // Judge has seen everything before
+	blind     []span
+	fragile   []span
+	quietFrom time.Time // agents run since, without a kill or stop
+	problems  []string
+	losses    map[string][]string // by receiver
+	counts    Counts
+}
+
+// Counts say how much the oracle has compared, over all receivers.
+type Counts struct {
+	Pages, Batches, Samples int
+	Lost                    map[string]int // samples, by receiver
+	Failed, Ended           int            // batches with up=0, and those that end a target
+	Excused                 int            // pages that no batch has to follow: a process ended during the scrape
+}
+
+// life is one process of an agent.
+type life struct {
+	from, to time.Time // to: zero while it runs
+	end      End
+}
+
+// End is how a process ends.
+type End int
+
+const (
+	Stopped  End = iota // by SIGTERM
+	Killed              // by kill -9
+	PowerCut            // the disk loses what was not synced, too
+)
+
+// loses returns how long before the end a scrape may have been answered whose samples are lost: the running scrape, and
+// after a power cut what is synced every second.
+func (e End) loses() time.Duration {
+	if e == PowerCut {
+		return 2500 * time.Millisecond
+	}
+	return time.Second
+}
+
+// pod is something that a discovery finds.
+type pod struct {
+	name       string
+	discovered labels.Labels
+	from, to   time.Time // to: zero while it lives
+	pages      []*page   // by start; those that Judge has not forgotten
+	disturbed  []span    // when its scrapes may fail
+}
+
+type span struct{ from, to time.Time }
+
+// page is an answer of a sidecar.
+type page struct {
+	by         string // host of the agent
+	start, end time.Time
+	well       bool        // the answer is a page without a mistake
+	read       func() bool // whether the agent has read all of it
+	partial    bool        // its lines show up before the failure: the page itself is bad
+	samples    []sidecar.Sample
+	judged     map[string]bool // by receiver
+}
+
+// good reports whether a scrape has got the page.
+func (pg *page) good() bool { return pg.well && pg.read() }
+
+// arrivals is what a receiver has stored and Judge has not seen.
+type arrivals struct {
+	pods map[string]*delivered
+	refs map[*receiver.Series]ref
+}
+
+// ref is which target a series is of. rev is a label that configurations give all series of a pod; a pod that gets
+// another rev is another target.
+type ref struct{ pod, rev, name string }
+
+// delivered is what a receiver has of a pod.
+type delivered struct {
+	batches []*batch             // by time; those that Judge has not seen
+	states  map[string]*liveness // by rev
+}
+
+// liveness is what an agent knows of a target after its last scrape.
+type liveness struct {
+	process  process
+	live     map[string]labels.Labels // scraped series that get a marker when they are gone, by text
+	last     time.Time                // of the last scrape; zero: none since the process began
+	ended    bool                     // by markers
+	target   *target
+	complete bool // the last page was good
+}
+
+// process is one life of an agent.
+type process struct {
+	host string
+	n    int
+}
+
+// batch are the samples of a target with one time.
+type batch struct {
+	at      int64
+	rev     string
+	from    string // host of the agent
+	samples map[string]uint64
+	up      float64
+	hasUp   bool
+}
+
+func (b *batch) time() time.Time { return time.UnixMilli(b.at) }
+
+// New returns an oracle for receivers with these names.
+func New(receivers ...string) *Oracle {
+	o := &Oracle{pods: map[string]*pod{}, lives: map[string][]life{}, receivers: map[string]*arrivals{},
+		strangers: map[string]bool{}, losses: map[string][]string{}, names: slices.Sorted(slices.Values(receivers)),
+		counts: Counts{Lost: map[string]int{}}}
+	for _, name := range receivers {
+		o.receivers[name] = &arrivals{pods: map[string]*delivered{}, refs: map[*receiver.Series]ref{}}
+	}
+	return o
+}
+
+// Configure says that a configuration is in force from now on.
+func (o *Oracle) Configure(r Rules) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.configs = append(o.configs, &inForce{Rules: r, from: time.Now(), targets: map[string]*target{},
+		sent: map[string]map[uint64]string{}})
+}
+
+// Born says that a pod can be discovered from now on. The rules must give its name to the label pod.
+func (o *Oracle) Born(name string, discovered labels.Labels) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pods[name] = &pod{name: name, discovered: discovered, from: time.Now()}
+	o.order = append(o.order, name)
+}
+
+// Gone says that a pod can no longer be discovered.
+func (o *Oracle) Gone(name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p := o.pods[name]; p != nil && p.to.IsZero() {
+		p.to = time.Now()
+	}
+}
+
+// Started says that a process of the agent at a host runs from now on.
+func (o *Oracle) Started(host string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lives[host] = append(o.lives[host], life{from: time.Now()})
+	o.quietFrom = time.Now()
+}
+
+// Ended says that the process of an agent has ended.
+func (o *Oracle) Ended(host string, how End) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := o.lives[host]
+	if n := len(all); n > 0 && all[n-1].to.IsZero() {
+		all[n-1].to, all[n-1].end = time.Now(), how
+	}
+}
+
+// Disturbed says that scrapes of a pod, or of all pods if the name is empty, may fail in a time.
+func (o *Oracle) Disturbed(name string, from, to time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range o.pods {
+		if name == "" || p.name == name {
+			p.disturbed = append(p.disturbed, span{from, to})
+		}
+	}
+}
+
+// Blind says that the discovery does not answer in a time, so targets may follow it later.
+func (o *Oracle) Blind(from, to time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.blind = append(o.blind, span{from, to})
+}
+
+// Fragile says that the disk of an agent may fail in a time. What is scraped then is in memory only, so a kill loses
+// it.
+func (o *Oracle) Fragile(from, to time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fragile = append(o.fragile, span{from, to})
+}
+
+// found returns when targets must have followed a change of the pods.
+func (o *Oracle) found(changed time.Time) time.Time {
+	by := changed.Add(discoveryDelay)
+	for again := true; again; {
+		again = false
+		for _, s := range o.blind {
+			if s.from.Before(by) && s.to.Add(discoveryDelay).After(by) {
+				by, again = s.to.Add(discoveryDelay), true
+			}
+		}
+	}
+	return by
+}
+
+// Served tells of a page that a pod has answered with.
+func (o *Oracle) Served(name string, p *sidecar.Page) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	to := o.pods[name]
+	if to == nil {
+		return
+	}
+	good := p.Whole && p.Status == 200 && p.Fault != sidecar.BrokenLine && p.Fault != sidecar.OtherFormat
+	to.pages = append(to.pages, &page{by: hostOf(p.Client), start: p.Start, end: p.End, well: good, read: p.Read,
+		partial: p.Whole && p.Fault == sidecar.BrokenLine, samples: slices.Clone(p.Samples), judged: map[string]bool{}})
+	o.counts.Pages++
+}
+
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
+}
+
+// Of returns what a receiver tells of what it stores and refuses.
+func (o *Oracle) Of(name string) receiver.Sink { return sink{o, name} }
+
+type sink struct {
+	*Oracle
+	name string
+}
+
+// Accept implements receiver.Sink.
+func (s sink) Accept(from string, series *receiver.Series, x receiver.Sample) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.take(s.receivers[s.name], from, series, x)
+}
+
+// Late implements receiver.Sink. A sample may come late only if it has come before: after a lost answer, or after a
+// kill.
+func (s sink) Late(from string, series *receiver.Series, x receiver.Sample) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.Time < s.judged.UnixMilli() || s.receivers[s.name].has(series, x) {
+		return
+	}
+	s.problem("%s: %s of %s at %s is out of order and had not arrived before", s.name, series.Key, from,
+		clock(time.UnixMilli(x.Time)))
+}
+
+// has reports whether the receiver has stored a sample that Judge has not seen.
+func (a *arrivals) has(series *receiver.Series, x receiver.Sample) bool {
+	d := a.pods[a.refs[series].pod]
+	if d == nil {
+		return false
+	}
+	for _, b := range d.batches {
+		if bits, there := b.samples[series.Key]; there && b.at == x.Time && bits == x.Bits {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *Oracle) take(a *arrivals, from string, s *receiver.Series, x receiver.Sample) {
+	o.counts.Samples++
+	r, known := a.refs[s]
+	if !known {
+		r = ref{s.Labels.Get("pod"), s.Labels.Get("rev"), s.Labels.Get("__name__")}
+		a.refs[s] = r
+	}
+	if o.pods[r.pod] == nil {
+		if !o.strangers[s.Key] {
+			o.strangers[s.Key] = true
+			o.problem("a series of no pod: %s", s.Key)
+		}
+		return
+	}
+	d := a.pods[r.pod]
+	if d == nil {
+		d = &delivered{states: map[string]*liveness{}}
+		a.pods[r.pod] = d
+	}
+	b := d.batchAt(x.Time, r.rev, from)
+	b.samples[s.Key] = x.Bits
+	if r.name == "up" {
+		b.hasUp, b.up = true, x.Value()
+	}
+}
+
+// batchAt returns the batch with a time. Batches arrive in the order of time, nearly.
+func (d *delivered) batchAt(at int64, rev, from string) *batch {
+	n := len(d.batches)
+	for n > 0 && d.batches[n-1].at > at {
+		n--
+	}
+	for i := n; i > 0 && d.batches[i-1].at == at; i-- {
+		if d.batches[i-1].rev == rev {
+			return d.batches[i-1]
+		}
+	}
+	b := &batch{at: at, rev: rev, from: from, samples: map[string]uint64{}}
+	d.batches = slices.Insert(d.batches, n, b)
+	return b
+}
+
+// isStale reports whether a value is a staleness marker.
+func isStale(v float64) bool { return value.IsStaleNaN(v) }
+
+// Problems returns what was wrong so far.
+func (o *Oracle) Problems() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.problems)
+}
+
+// Counts returns how much has been compared.
+func (o *Oracle) Counts() Counts {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.counts
+}
+
+// maxProblems is enough to see what is wrong.
+const maxProblems = 40
+
+func (o *Oracle) problem(format string, args ...any) {
+	if len(o.problems) < maxProblems {
+		o.problems = append(o.problems, time.Now().Format("02 15:04:05.000 ")+fmt.Sprintf(format, args...))
+	}
+}
+
+// Losses returns words for the first samples that a receiver has lost. They are a problem only if no counter explains
+// them.
+func (o *Oracle) Losses(receiver string) []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.losses[receiver])
+}

@@ -1,0 +1,339 @@
+package receiver
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Series is a series that the receiver has seen.
+type Series struct {
+	Labels labels.Labels
+	Key    string // Labels.String()
+
+	stored  bool // it has a last sample
+	last    Sample
+	checked bool
+	invalid bool
+}
+
+// Receiver is a remote write endpoint.
+type Receiver struct {
+	name   string
+	sink   Sink
+	log    func(line string) // a line for each request; nil: none
+	server *http.Server
+	served chan error
+
+	mu       sync.Mutex       // guards the following; locked while a request is judged, never while it waits
+	faults   []namedFault     // by begin
+	pauses   map[string]pause // by the host of the sender that was asked for it
+	doubts   int              // faults of the network that may lose answers
+	builder  labels.ScratchBuilder
+	key      []byte
+	series   map[string]*Series // by the bytes of their labels
+	counts   Counts
+	problems []string
+}
+
+// pause is a time without requests, which an answer asked for with Retry-After.
+type pause struct{ from, to time.Time }
+
+type namedFault struct {
+	name string
+	Fault
+}
+
+// underWay is how long after an answer with Retry-After a request may arrive that was sent before the answer came.
+const underWay = 500 * time.Millisecond
+
+// Sink takes what a receiver stores, and what it refuses because it is late. from is the host that sent it.
+type Sink interface {
+	Accept(from string, s *Series, x Sample)
+	Late(from string, s *Series, x Sample)
+}
+
+// Counts say what happened to requests and samples.
+type Counts struct {
+	Requests, Accepted, Rejected int
+	Stored, Again                int // samples: new ones, and those that came again with the same value
+	Duplicate, OutOfOrder        int // samples that were refused for this reason
+	Poisoned                     int // samples that a fault refused
+	Early                        int // requests before the end of a pause that Retry-After asked for
+}
+
+// New returns a receiver. log gets a line for each request that is judged, which says what it had; nil: nobody asks.
+func New(name string, sink Sink, log func(line string)) *Receiver {
+	return &Receiver{name: name, sink: sink, log: log, series: map[string]*Series{}, pauses: map[string]pause{},
+		served: make(chan error, 1)}
+}
+
+// Serve answers requests to l until Close.
+func (r *Receiver) Serve(l net.Listener) {
+	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}
+	go func() { r.served <- r.server.Serve(l) }()
+}
+
+// Close ends Serve and cuts its connections.
+func (r *Receiver) Close() error {
+	err := r.server.Close()
+	if served := <-r.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// Begin starts a fault under a name. The fault that began last is in force.
+func (r *Receiver) Begin(name string, f Fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = append(r.faults, namedFault{name, f})
+}
+
+// End ends the fault with a name.
+func (r *Receiver) End(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = slices.DeleteFunc(r.faults, func(f namedFault) bool { return f.name == name })
+}
+
+// Counts returns what has happened so far.
+func (r *Receiver) Counts() Counts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.counts
+}
+
+// Problems returns what was wrong with requests so far: what a correct sender never sends.
+func (r *Receiver) Problems() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.problems...)
+}
+
+// Forget drops the last samples of series that nobody sends any more, those whose last sample is older than a time. A
+// sample of such a series counts as the first one.
+func (r *Receiver) Forget(before int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, s := range r.series {
+		if s.last.Time < before {
+			delete(r.series, key)
+		}
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	from := hostOf(req.RemoteAddr)
+	fault := r.begin(from)
+	if fault.CutBody {
+		panic(http.ErrAbortHandler)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return // cut
+	}
+	if fault.Silent {
+		<-req.Context().Done()
+		panic(http.ErrAbortHandler)
+	}
+	if fault.Delay > 0 {
+		select {
+		case <-time.After(fault.Delay):
+		case <-req.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	}
+	if !r.before(fault, from, w, body) {
+		return
+	}
+	p := protocolOf(req.Header)
+	if p == 0 || (fault.Only != 0 && p != fault.Only) {
+		http.Error(w, "unsupported protocol", http.StatusUnsupportedMediaType)
+		return
+	}
+	stored, refused, err := r.take(from, body, p, fault)
+	switch {
+	case fault.LoseAnswer:
+		panic(http.ErrAbortHandler)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	case p == V2:
+		w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", strconv.Itoa(stored))
+		w.Header().Set("X-Prometheus-Remote-Write-Histograms-Written", "0")
+		w.Header().Set("X-Prometheus-Remote-Write-Exemplars-Written", "0")
+	}
+	if refused != "" {
+		http.Error(w, refused, http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// begin counts a request and returns the fault that it meets.
+func (r *Receiver) begin(from string) Fault {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counts.Requests++
+	now := time.Now()
+	if p, asked := r.pauses[from]; asked && now.After(p.from.Add(underWay)) && now.Before(p.to) {
+		r.counts.Early++
+		r.problem("a request of %s, %v before the end of a pause of %v", from, p.to.Sub(now), p.to.Sub(p.from))
+	}
+	if n := len(r.faults); n > 0 {
+		return r.faults[n-1].Fault
+	}
+	return Fault{}
+}
+
+// Doubt adds to the number of faults of the network that may lose answers. While there is one, nobody is known to have
+// heard of a pause.
+func (r *Receiver) Doubt(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.doubts += n
+}
+
+// Forgive ends the pause of a sender that cannot know of it any more: it was started again or has new settings.
+func (r *Receiver) Forgive(from string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.pauses, from)
+}
+
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}
+
+// take judges and stores the samples of a request. It returns how many it has stored, and why others were refused. The
+// error is for a body that cannot be read.
+func (r *Receiver) take(from string, body []byte, p Protocol, fault Fault) (stored int, refused string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rows, err := r.decode(body, p)
+	if err != nil {
+		r.problem("%v", err)
+		return 0, "", err
+	}
+	good := make([][]Sample, len(rows))
+	for i, row := range rows {
+		var late []Sample
+		var why string
+		good[i], late, why = r.judge(row, fault)
+		refused = firstOf(refused, why)
+		for _, s := range late {
+			r.sink.Late(from, row.series, s)
+		}
+	}
+	for i, row := range rows {
+		if p == V1 && refused != "" {
+			break // a 1.0 request is rolled back whole
+		}
+		for _, s := range good[i] {
+			r.store(from, row.series, s)
+		}
+		stored += len(good[i])
+	}
+	if r.log != nil {
+		r.log(fmt.Sprintf("%s from %s: %d.0, %s, stored %d, %q", r.name, from, p, digest(rows), stored, refused))
+	}
+	if refused != "" {
+		r.counts.Rejected++
+	} else {
+		r.counts.Accepted++
+	}
+	return stored, refused, nil
+}
+
+// judge returns the samples of a row that are good, and why the first of the others is not.
+func (r *Receiver) judge(row row, fault Fault) (good, late []Sample, why string) {
+	if fault.poisons(row.series) {
+		r.counts.Poisoned += len(row.samples)
+		return nil, nil, "label value is not allowed here" // words that do not mean late
+	}
+	last, known := row.series.last, row.series.stored
+	good = row.samples[:0:0]
+	for _, s := range row.samples {
+		switch {
+		case !known || s.Time > last.Time || s == last:
+			good = append(good, s)
+			last, known = s, true
+		case s.Time == last.Time:
+			r.counts.Duplicate++
+			r.problem("%s at %d: %v, but it has %v", row.series.Key, s.Time, s.Value(), last.Value())
+			why = firstOf(why, "duplicate sample for timestamp")
+		default:
+			r.counts.OutOfOrder++
+			late = append(late, s)
+			why = firstOf(why, "out of order sample")
+		}
+	}
+	return good, late, why
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// digest returns a text that is the same for two requests with the same samples, in whatever order of series.
+func digest(rows []row) string {
+	sum, samples := uint64(0), 0
+	for _, row := range rows {
+		for _, s := range row.samples {
+			h := fnv.New64a()
+			_, _ = h.Write([]byte(row.series.Key))
+			_ = binary.Write(h, binary.LittleEndian, s)
+			sum += h.Sum64() // a sum does not depend on the order
+			samples++
+		}
+	}
+	return fmt.Sprintf("%d samples %016x", samples, sum)
+}
+
+func (r *Receiver) store(from string, s *Series, sample Sample) {
+	if s.stored && s.last == sample {
+		r.counts.Again++
+		return
+	}
+	s.stored, s.last = true, sample
+	r.counts.Stored++
+	r.sink.Accept(from, s, sample)
+}
+
+// seriesOf returns the series with the labels.
+func (r *Receiver) seriesOf(ls labels.Labels) *Series {
+	r.key = ls.Bytes(r.key[:0])
+	if s := r.series[string(r.key)]; s != nil {
+		return s
+	}
+	s := &Series{Labels: ls, Key: ls.String()}
+	r.series[string(r.key)] = s
+	return s
+}
+
+// maxProblems is enough to see what is wrong.
+const maxProblems = 20
+
+func (r *Receiver) problem(format string, args ...any) {
+	if len(r.problems) < maxProblems {
+		r.problems = append(r.problems, r.name+": "+fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,228 @@
+package simulate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
+)
+
+// Options are what a run depends on. Two runs with equal options have the same trace.
+type Options struct {
+	Seed     uint64
+	Duration time.Duration // of faults; the end takes some minutes more
+	Pods     int
+	Series   int           // on each page, about
+	Interval time.Duration // of scrapes
+	Timeout  time.Duration // of scrapes
+	Agents   int           // that share the targets
+	Faults   int           // how many faults of the schedule happen; -1: all
+
+	Dir       string // for the files of the agents
+	KeepTrace bool
+	Watch     func(line string) // gets each line of the trace; nil: nobody watches
+}
+
+// Result is what a run found.
+type Result struct {
+	Options
+	Problems  []string
+	Trace     *Trace
+	Simulated time.Duration
+	Scheduled int            // faults
+	Happened  map[string]int // faults by kind
+	Compared  oracle.Counts
+	Errors    []string // the first messages of errors
+}
+
+// event is something that happens at a time.
+type event struct {
+	at time.Duration
+	n  int // order of events at one time
+	do func()
+}
+
+// Run makes a world, lets its schedule happen, and returns what was wrong. Call it in a bubble of testing/synctest.
+func Run(o Options) Result {
+	begun := time.Now()
+	res := Result{Options: o}
+	w, err := newWorld(o)
+	if err != nil {
+		res.Problems = []string{err.Error()}
+		return res
+	}
+	for _, r := range w.agents {
+		w.start(r)
+	}
+	w.events = w.plan(&res)
+	for len(w.events) > 0 && len(w.problems)+len(w.oracle.Problems()) == 0 {
+		next := w.events[0]
+		w.events = w.events[1:]
+		time.Sleep(time.Until(begun.Add(next.at)))
+		next.do()
+	}
+	w.end()
+	res.Problems = append(w.problems, w.oracle.Problems()...)
+	for _, name := range receiverNames {
+		res.Problems = append(res.Problems, w.receivers[name].Problems()...)
+	}
+	res.Happened = w.happened
+	res.Trace, res.Simulated, res.Compared = w.trace, time.Since(begun), w.oracle.Counts()
+	res.Errors = w.logs.errors
+	return res
+}
+
+// Kubernetes starts a container that has ended again after a pause. A broken disk may make the start fail.
+const (
+	restartPause = 10 * time.Second
+	mostStarts   = 60 // in a row
+)
+
+// start starts a process of an agent, again and again until it runs.
+func (w *world) start(r *runner) {
+	err := r.start()
+	if err == nil {
+		r.failures = 0
+		return
+	}
+	w.trace.add("agent %d does not start", r.n)
+	if r.failures++; r.failures == mostStarts {
+		w.problem("agent %d does not start: %v", r.n, err)
+		return
+	}
+	at := time.Since(w.trace.start) + restartPause
+	n, _ := slices.BinarySearchFunc(w.events, at, func(e event, at time.Duration) int { return cmp.Compare(e.at, at) })
+	w.events = slices.Insert(w.events, n, event{at: at, do: func() {
+		if r.process == nil {
+			w.start(r)
+		}
+	}})
+}
+
+// plan returns what happens in a run, in the order of time: faults begin and end, and the oracle judges.
+func (w *world) plan(res *Result) []event {
+	byName := map[string]kind{}
+	for _, k := range kinds() {
+		byName[k.name] = k
+	}
+	var events []event
+	add := func(at time.Duration, do func()) { events = append(events, event{at, len(events), do}) }
+	faults := schedule(w.opts)
+	res.Scheduled = len(faults)
+	if w.opts.Faults >= 0 && w.opts.Faults < len(faults) {
+		faults = faults[:w.opts.Faults]
+	}
+	for _, f := range faults {
+		var end func()
+		add(f.At, func() {
+			w.trace.add("%v", f)
+			w.happened[f.Kind]++
+			end = byName[f.Kind].begin(w, f, rand.New(rand.NewPCG(f.Draw, 0)))
+		})
+		if f.For > 0 {
+			add(f.At+f.For, func() {
+				w.trace.add("end of %v", f)
+				if end != nil {
+					end()
+				}
+			})
+		}
+	}
+	for from := warmUp; from < w.opts.Duration; from += episode + calm {
+		add(from+episode+calm, w.judge)
+	}
+	slices.SortFunc(events, func(a, b event) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.n, b.n))
+	})
+	return events
+}
+
+// settle is how long before a judgement samples must have been scraped to be compared.
+const settle = 2 * time.Minute
+
+// longestAbsence is how long a receiver remembers a series without samples.
+const longestAbsence = 3 * time.Hour
+
+// judge compares everything up to some minutes ago. The time before was calm, so nothing may be left in the queues.
+func (w *world) judge() {
+	for _, r := range w.agents {
+		r.reap()
+		if r.process == nil {
+			continue
+		}
+		for _, e := range r.process.agent.Sources().Endpoints() {
+			if age := time.Since(e.OldestPending); !e.OldestPending.IsZero() && age > settle {
+				w.problem("agent %d: %d samples for %s are not delivered, the oldest for %v: %s", r.n,
+					e.PendingSamples, e.Name, age, e.LastError)
+			}
+		}
+	}
+	w.oracle.Judge(time.Now().Add(-settle))
+	lost, explainedBy := w.oracle.Counts().Lost, map[string]float64{}
+	for _, r := range w.agents {
+		for d, n := range r.droppedSamples() {
+			explainedBy[d.endpoint] += n
+			if !mayDrop(d.reason, w.happened) {
+				w.problem("agent %d: %v samples for %s are dropped as %s, and no fault is a reason for it", r.n, n,
+					d.endpoint, d.reason)
+			}
+		}
+	}
+	for _, name := range receiverNames {
+		w.receivers[name].Forget(time.Now().Add(-longestAbsence).UnixMilli())
+		explained := explainedBy[name]
+		if float64(lost[name]) > explained {
+			examples := w.oracle.Losses(name)
+			w.problem("receiver %s: %d samples are lost, counters explain %v:\n\t%s", name, lost[name], explained,
+				strings.Join(examples[:min(len(examples), 5)], "\n\t"))
+		}
+		w.trace.add("judged %s: lost %d", name, lost[name])
+	}
+}
+
+// end lets all pods go, compares what is left, and checks that nothing is left in the agents. Then it stops them.
+func (w *world) end() {
+	time.Sleep(time.Minute)
+	for _, p := range slices.Clone(w.pods) {
+		w.death(p)
+	}
+	time.Sleep(4*w.opts.Interval + calm)
+	w.judge()
+	for _, r := range w.agents {
+		if r.process == nil {
+			continue
+		}
+		if n := r.process.agent.Table().Len(); n != 0 {
+			w.problem("agent %d: %d series are left in the table", r.n, n)
+		}
+		for _, pool := range r.process.agent.Sources().Targets() {
+			if n := len(pool.Targets); n != 0 {
+				w.problem("agent %d: %d targets are left", r.n, n)
+			}
+		}
+		if err := r.stop(); err != nil {
+			w.problem("agent %d: %v", r.n, err)
+		}
+		r.reap()
+		if n := w.network.OpenOf(agentAddress(r.n)); n != 0 {
+			w.problem("agent %d: %d connections are left", r.n, n)
+		}
+		if n, locks := r.disk.OpenFiles(); n != 0 || locks != 0 {
+			w.problem("agent %d: %d open files and %d locks are left", r.n, n, locks)
+		}
+	}
+	w.close()
+}
+
+func fieldText(fields map[string]any) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		fmt.Fprintf(&b, "%s=%v ", name, fields[name])
+	}
+	return b.String()
+}

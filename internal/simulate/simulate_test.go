@@ -1,0 +1,239 @@
+package simulate
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestMain runs the tests in a process whose scheduler does as little by chance as Go's can: one processor, no
+// preemption by signals, and the same random numbers for libraries that do not take a source of their own.
+func TestMain(m *testing.M) {
+	const settings = "randautoseed=0,asyncpreemptoff=1"
+	if strings.Contains(os.Getenv("GODEBUG"), settings) {
+		runtime.GOMAXPROCS(1)
+		os.Exit(m.Run())
+	}
+	self, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	cmd := exec.Command(self, os.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), "GODEBUG="+strings.Trim(os.Getenv("GODEBUG")+","+settings, ","))
+	if err := cmd.Run(); err != nil {
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// hour is a short run: an hour of a small mesh. In every third one, two agents share the targets.
+func hour(seed uint64) Options {
+	o := Options{Seed: seed, Duration: time.Hour, Pods: 8, Series: 50, Interval: 15 * time.Second,
+		Timeout: 5 * time.Second, Agents: 1, Faults: -1}
+	if seed%3 == 0 {
+		o.Agents = 2
+	}
+	return o
+}
+
+// simulate runs one simulation in a bubble of its own.
+func simulate(t *testing.T, o Options) (res Result) {
+	t.Helper()
+	o.Dir = t.TempDir()
+	if os.Getenv("SIMULATE_WATCH") != "" {
+		o.Watch = func(line string) { fmt.Fprintln(os.Stderr, line) }
+	}
+	synctest.Test(t, func(*testing.T) { res = Run(o) })
+	return res
+}
+
+// TestOneAgentInAStaticWorld: without faults everything arrives, and nothing is counted as lost.
+func TestOneAgentInAStaticWorld(t *testing.T) {
+	o := hour(1)
+	o.Duration, o.Faults = 10*time.Minute, 0
+	began := time.Now()
+	res := simulate(t, o)
+	for _, p := range res.Problems {
+		t.Error(p)
+	}
+	for name, n := range res.Compared.Lost {
+		t.Errorf("%s: %d samples lost, want none", name, n)
+	}
+	if pages := o.Pods * int(o.Duration/o.Interval); res.Compared.Pages < pages || res.Compared.Batches < 2*pages {
+		t.Errorf("compared %+v, want at least %d pages", res.Compared, pages)
+	}
+	tell(t, res, time.Since(began))
+}
+
+func tell(t *testing.T, res Result, took time.Duration) {
+	t.Logf("seed %d: %v in %v: %.0f simulated seconds per second, %d of %d faults, %+v", res.Seed, res.Simulated,
+		took, res.Simulated.Seconds()/took.Seconds(), sum(res.Happened), res.Scheduled, res.Compared)
+}
+
+func sum(counts map[string]int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// setting returns a number from the environment.
+func setting(t *testing.T, name string, otherwise float64) float64 {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// TestSeeds runs seeds until some time is over, or as many as are asked for. `make simulate` sets the environment:
+//
+//	SIMULATE_SEED=42 SIMULATE_SEEDS=1 SIMULATE_DAYS=7 go test -run TestSeeds -timeout 0 ./internal/simulate
+func TestSeeds(t *testing.T) {
+	first := uint64(setting(t, "SIMULATE_SEED", 1))
+	seeds := int(setting(t, "SIMULATE_SEEDS", 0))
+	wall := time.Duration(setting(t, "SIMULATE_SECONDS", 60) * float64(time.Second))
+	if testing.Short() {
+		wall = 5 * time.Second
+	}
+	happened := map[string]int{}
+	began := time.Now()
+	for n := 0; n < seeds || seeds == 0 && time.Since(began) < wall; n++ {
+		o := hour(first + uint64(n))
+		if days := setting(t, "SIMULATE_DAYS", 0); days > 0 {
+			o.Duration, o.Pods = time.Duration(days*24*float64(time.Hour)), int(setting(t, "SIMULATE_PODS", 200))
+		}
+		o.Faults = int(setting(t, "SIMULATE_FAULTS", -1))
+		from := time.Now()
+		res := simulate(t, o)
+		tell(t, res, time.Since(from))
+		for kind, n := range res.Happened {
+			happened[kind] += n
+		}
+		if len(res.Problems) > 0 {
+			report(t, o, res)
+			return
+		}
+	}
+	for _, k := range kinds() {
+		t.Logf("%5d %s", happened[k.name], k.name)
+	}
+}
+
+// report says what a run found, and with which faults it still finds something.
+func report(t *testing.T, o Options, res Result) {
+	faults := sum(res.Happened)
+	if os.Getenv("SIMULATE_SHORTEST") != "0" {
+		faults = Shortest(faults, func(n int) bool {
+			prefix := o
+			prefix.Faults = n
+			if n > 0 {
+				prefix.Duration = min(o.Duration, schedule(o)[n-1].At+time.Second)
+			}
+			again := simulate(t, prefix)
+			if len(again.Problems) > 0 {
+				res, o = again, prefix
+			}
+			return len(again.Problems) > 0
+		})
+	}
+	for _, p := range res.Problems[:min(len(res.Problems), 15)] {
+		t.Error(p)
+	}
+	last := schedule(o)
+	last = last[:min(faults, len(last))]
+	for _, f := range last[max(0, len(last)-8):] {
+		t.Log(f)
+	}
+	for _, e := range res.Errors {
+		t.Log(e)
+	}
+	t.Logf("seed %d fails with the first %d of its faults. To repeat it:\n\tmake simulate SEED=%d FAULTS=%d%s", o.Seed,
+		faults, o.Seed, faults, daysOf(o))
+}
+
+func daysOf(o Options) string {
+	if o.Duration <= time.Hour {
+		return ""
+	}
+	return fmt.Sprintf(" DAYS=%v", os.Getenv("SIMULATE_DAYS"))
+}
+
+// TestSameSeedSameTrace: two runs of a seed have the same trace, byte for byte.
+func TestSameSeedSameTrace(t *testing.T) {
+	for seed := range uint64(10) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			var traces [2]*Trace
+			for i := range traces {
+				o := hour(seed)
+				o.Duration, o.Pods, o.KeepTrace = 12*time.Minute, 3, true
+				traces[i] = simulate(t, o).Trace
+			}
+			a, b := traces[0], traces[1]
+			if a.Sum() == b.Sum() {
+				return
+			}
+			for i := range min(len(a.Lines()), len(b.Lines())) {
+				if a.Lines()[i] != b.Lines()[i] {
+					t.Fatalf("line %d of %d:\n%s\n%s", i, len(a.Lines()), a.Lines()[i], b.Lines()[i])
+				}
+			}
+			t.Errorf("%d and %d lines", len(a.Lines()), len(b.Lines()))
+		})
+	}
+}
+
+// TestEveryKindHappens: a week has each kind of fault at least a hundred times.
+func TestEveryKindHappens(t *testing.T) {
+	counts := map[string]int{}
+	for _, f := range schedule(Options{Seed: 1, Duration: 7 * 24 * time.Hour}) {
+		counts[f.Kind]++
+	}
+	for _, k := range kinds() {
+		if counts[k.name] < 100 {
+			t.Errorf("%s: %d times, want 100", k.name, counts[k.name])
+		}
+	}
+}
+
+// TestSchedulesRepeat: a schedule follows from its seed, its episodes end before calm times, and another seed has
+// another one.
+func TestSchedulesRepeat(t *testing.T) {
+	day := func(seed uint64) []Fault { return schedule(Options{Seed: seed, Duration: 24 * time.Hour}) }
+	a := day(1)
+	if !slices.Equal(a, day(1)) || slices.Equal(a, day(2)) {
+		t.Error("a schedule does not follow from its seed")
+	}
+	for _, f := range a {
+		into := (f.At - warmUp) % (episode + calm)
+		if into+f.For > episode {
+			t.Errorf("%v ends in a calm time", f)
+		}
+	}
+}
+
+func TestShortest(t *testing.T) {
+	for want := range 9 {
+		runs := 0
+		got := Shortest(8, func(n int) bool {
+			runs++
+			return n >= want
+		})
+		if got != want || runs > 4 {
+			t.Errorf("%d after %d runs, want %d", got, runs, want)
+		}
+	}
+}

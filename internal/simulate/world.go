@@ -1,0 +1,211 @@
+package simulate
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
+)
+
+// Addresses of the world. Pods are in 10.1.0.0/16, agents in 10.0.1.0/24.
+const discoveryAddress = "10.0.2.1:80"
+
+var receiverNames = [...]string{"a", "b"}
+
+func receiverAddress(n int) string { return fmt.Sprintf("10.0.3.%d", n+1) }
+
+// world is everything outside the agents, and the agents.
+type world struct {
+	opts       Options
+	network    *network.Network
+	oracle     *oracle.Oracle
+	trace      *Trace
+	logs       *logs
+	receivers  map[string]*receiver.Receiver
+	agents     []*runner
+	configured *revision      // that the oracle knows
+	happened   map[string]int // faults so far, by kind
+	events     []event        // that have not happened, by time
+	pods       []*pod         // by birth
+	born       int
+	free       []string // addresses that a pod had
+	births     *rand.Rand
+	reloads    *rand.Rand
+
+	discovery  *http.Server
+	discovered chan error
+
+	mu       sync.Mutex // guards the following
+	refusal  discoveryFault
+	problems []string
+}
+
+// discoveryFault is what is wrong with the discovery.
+type discoveryFault int
+
+const (
+	discoveryWell discoveryFault = iota
+	discoveryFails
+	discoveryHalf
+	discoveryHangs
+)
+
+// pod is a pod with its sidecar.
+type pod struct {
+	name, workload, addr string
+	envoy                *sidecar.Envoy
+	host                 *network.Host
+	listener             net.Listener
+	ended                chan struct{}
+}
+
+func newWorld(o Options) (*world, error) {
+	w := &world{
+		opts: o, network: network.New(o.Seed), oracle: oracle.New(receiverNames[:]...), trace: newTrace(o),
+		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
+		births:  network.Chance(o.Seed, "births"),
+		reloads: network.Chance(o.Seed, "reloads"), discovered: make(chan error, 1),
+	}
+	for i, name := range receiverNames {
+		r := receiver.New(name, w.oracle.Of(name), func(line string) { w.trace.add("%s", line) })
+		l, err := w.network.Host(receiverAddress(i)).Listen("tcp", ":9090")
+		if err != nil {
+			return nil, err
+		}
+		r.Serve(l)
+		w.receivers[name] = r
+	}
+	host, port, _ := net.SplitHostPort(discoveryAddress)
+	l, err := w.network.Host(host).Listen("tcp", ":"+port)
+	if err != nil {
+		return nil, err
+	}
+	w.discovery = &http.Server{Handler: http.HandlerFunc(w.serveTargets), ReadHeaderTimeout: time.Minute}
+	go func() { w.discovered <- w.discovery.Serve(l) }()
+	for range o.Pods {
+		if _, err := w.birth(); err != nil {
+			return nil, err
+		}
+	}
+	for n := range max(1, o.Agents) {
+		w.agents = append(w.agents, newRunner(w, n))
+	}
+	return w, nil
+}
+
+// birth starts a pod, at an address that a pod had if there is one.
+func (w *world) birth() (*pod, error) {
+	n := w.born
+	w.born++
+	p := &pod{name: fmt.Sprintf("pod-%d-%04x", n, w.births.Uint32N(1<<16)), workload: fmt.Sprint("app-", n%7),
+		addr: fmt.Sprintf("10.1.%d.%d", n/200, n%200+1), ended: make(chan struct{})}
+	if len(w.free) > 0 && w.births.IntN(2) == 0 {
+		p.addr, w.free = w.free[0], w.free[1:]
+	}
+	p.host = w.network.Host(p.addr)
+	var err error
+	if p.listener, err = p.host.Listen("tcp", ":15090"); err != nil {
+		return nil, err
+	}
+	p.envoy = sidecar.New(sidecar.Options{Namespace: "mesh", Pod: p.name, Workload: p.workload,
+		Series: w.opts.Series, Seed: w.opts.Seed, Served: func(page *sidecar.Page) {
+			w.trace.add("%s: status %d, fault %d, whole %v, %d samples", p.name, page.Status,
+				page.Fault, page.Whole, len(page.Samples))
+			w.oracle.Served(p.name, page)
+		}, Refused: func(err error) { w.problem("%s refused a request: %v", p.name, err) }})
+	go func() {
+		p.envoy.Serve(p.listener)
+		close(p.ended)
+	}()
+	w.mu.Lock()
+	w.pods = append(w.pods, p)
+	w.mu.Unlock()
+	w.oracle.Born(p.name, p.discoveredLabels())
+	return p, nil
+}
+
+func (p *pod) discoveredLabels() labels.Labels {
+	return labels.FromStrings("__address__", p.addr+":15090", "__meta_pod", p.name, "__meta_workload", p.workload,
+		"__meta_url", "http://"+discoveryAddress+"/targets")
+}
+
+// death ends a pod. Its address is free.
+func (w *world) death(p *pod) {
+	w.mu.Lock()
+	w.pods = slices.DeleteFunc(w.pods, func(other *pod) bool { return other == p })
+	w.mu.Unlock()
+	w.oracle.Gone(p.name)
+	p.host.Kill()
+	_ = p.listener.Close()
+	<-p.ended
+	w.free = append(w.free, p.addr)
+}
+
+// serveTargets answers as an HTTP discovery: the pods that live.
+func (w *world) serveTargets(rw http.ResponseWriter, req *http.Request) {
+	w.mu.Lock()
+	fault := w.refusal
+	type group struct {
+		Targets []string          `json:"targets"`
+		Labels  map[string]string `json:"labels"`
+	}
+	groups := []group{}
+	for _, p := range w.pods {
+		groups = append(groups, group{[]string{p.addr + ":15090"},
+			map[string]string{"__meta_pod": p.name, "__meta_workload": p.workload}})
+	}
+	w.mu.Unlock()
+	body, err := json.Marshal(groups)
+	if err != nil {
+		panic(err)
+	}
+	switch fault {
+	case discoveryFails:
+		http.Error(rw, "fault", http.StatusInternalServerError)
+		return
+	case discoveryHangs:
+		<-req.Context().Done()
+		panic(http.ErrAbortHandler)
+	case discoveryHalf:
+		body = body[:len(body)/2]
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	_, _ = rw.Write(body)
+}
+
+func (w *world) setDiscovery(f discoveryFault) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refusal = f
+}
+
+// close ends everything but the agents.
+func (w *world) close() {
+	for _, p := range slices.Clone(w.pods) {
+		w.death(p)
+	}
+	for _, name := range receiverNames {
+		if err := w.receivers[name].Close(); err != nil {
+			w.problem("close receiver %s: %v", name, err)
+		}
+	}
+	_ = w.discovery.Close()
+	<-w.discovered
+}
+
+func (w *world) problem(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.problems = append(w.problems, time.Now().UTC().Format("02 15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
