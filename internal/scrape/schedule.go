@@ -199,11 +199,14 @@ func (s *schedule) tryScrape(ctx context.Context, l *loop, now time.Time) bool {
 
 // finish has a loop go on after its scrape, and begins the scrape of the next loop that waits for its host.
 func (s *schedule) finish(ctx context.Context, l *loop) {
+	l.mu.Lock()
+	samples := l.status.counts.Scraped
+	l.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	s.concurrent = slices.DeleteFunc(s.concurrent, func(other *loop) bool { return other == l })
-	l.pageSamples = l.status.counts.Scraped
+	l.pageSamples = samples
 	host := l.target.hostPort
 	queued := s.hosts[host]
 	delete(s.hosts, host)
