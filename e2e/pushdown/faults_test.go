@@ -73,8 +73,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// nothingLost asserts that each scrape of each target has stored all series. On a busy machine a few scrapes take longer
-// than their timeout, which is the interval of these tests. They fail, and neither begin nor end a series.
+// nothingLost asserts that each scrape of each target has stored all series. On a busy machine a few scrapes take
+// longer than their timeout, which is the interval of these tests. They fail, and neither begin nor end a series.
 func (w *world) nothingLost(name, job string, series int) {
 	w.Helper()
 	for target, r := range read(w.T, w.snapshot(), name, job) {
@@ -88,8 +88,8 @@ func (w *world) nothingLost(name, job string, series int) {
 		for labels, samples := range r.series {
 			all := lives(scrapes, *samples)
 			if len(all) != 1 || len(all[0].samples) != len(scrapes)-failed {
-				w.Errorf("%s: %d lives, %d scrapes, %d of them failed; %d samples", labels, len(all), len(scrapes), failed,
-					len(*samples))
+				w.Errorf("%s: %d lives, %d scrapes, %d of them failed; %d samples", labels, len(all), len(scrapes),
+					failed, len(*samples))
 			}
 		}
 		r.checkKept(w.T)

@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -36,9 +37,9 @@ type Fault struct {
 	Silent bool
 }
 
-// poisons reports whether the fault refuses the samples of a series.
+// poisons reports whether the fault refuses the samples of a series. It takes up, by which the oracle knows a batch.
 func (f Fault) poisons(s *Series) bool {
-	if f.Poisoned == 0 {
+	if f.Poisoned == 0 || strings.HasPrefix(s.Key, `{__name__="up"`) {
 		return false
 	}
 	h := fnv.New32a()
