@@ -106,7 +106,7 @@ type pages struct {
 	errs    map[string]error
 	delay   time.Duration
 	running int
-	most    int // scrapes at once
+	most    int // requests at once
 	asked   []*http.Request
 }
 
@@ -141,6 +141,13 @@ func (p *pages) scrapes() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.asked)
+}
+
+// mostAtOnce returns the largest number of requests at once so far.
+func (p *pages) mostAtOnce() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most
 }
 
 func (p *pages) RoundTrip(req *http.Request) (*http.Response, error) {

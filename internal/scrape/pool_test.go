@@ -161,8 +161,8 @@ func TestScrapesOfOneHostNeverOverlap(t *testing.T) {
 		}
 		r.discover(targets...)
 		pass(100 * time.Second)
-		if r.pages.most != 1 {
-			t.Errorf("%d scrapes of one host at once", r.pages.most)
+		if r.pages.mostAtOnce() != 1 {
+			t.Errorf("%d scrapes of one host at once", r.pages.mostAtOnce())
 		}
 		if n := r.batches(); n < 36 || n > 44 {
 			t.Errorf("%d scrapes of 4 targets in 100 s, want about 40", n)
@@ -193,11 +193,11 @@ func TestConcurrentScrapesOfAWaveAreLimited(t *testing.T) {
 			r.apply(t, job(t, "  metric_relabel_configs: [{action: drop}]\n")) // the test need not learn them
 			r.discover(targets...)
 			pass(9 * time.Second)
-			if r.pages.most != maxConcurrentScrapes {
-				t.Errorf("%d unknown pages at once, want %d", r.pages.most, maxConcurrentScrapes)
+			if r.pages.mostAtOnce() != maxConcurrentScrapes {
+				t.Errorf("%d unknown pages at once, want %d", r.pages.mostAtOnce(), maxConcurrentScrapes)
 			}
 			pass(21 * time.Second)
-			if most := r.pages.most; most < want[0] || most > want[1] {
+			if most := r.pages.mostAtOnce(); most < want[0] || most > want[1] {
 				t.Errorf("%d pages of %d samples at once, want %v", most, samples, want)
 			}
 			if n := r.batches(); n < 590 || n > 610 {
@@ -213,8 +213,8 @@ func TestRow52SlowScrapesHoldNobodyUp(t *testing.T) {
 		r.apply(t, job(t, ""))
 		r.discover(crowd(r)...)
 		pass(30 * time.Second)
-		if r.pages.most < 50 {
-			t.Errorf("%d scrapes at once although each takes 5 s", r.pages.most)
+		if r.pages.mostAtOnce() < 50 {
+			t.Errorf("%d scrapes at once although each takes 5 s", r.pages.mostAtOnce())
 		}
 		late := map[time.Time]bool{}
 		for _, g := range r.sink.got {
@@ -236,8 +236,8 @@ func TestRow52ASlowTargetIsNeverScrapedTwiceAtOnce(t *testing.T) {
 		r.apply(t, job(t, ""))
 		r.discover(at("a:1"))
 		pass(100 * time.Second)
-		if r.pages.most != 1 {
-			t.Errorf("%d scrapes at once", r.pages.most)
+		if r.pages.mostAtOnce() != 1 {
+			t.Errorf("%d scrapes at once", r.pages.mostAtOnce())
 		}
 		want(t, r.values(t, -1), named("up"), "0")
 		if s := r.Status()[0].Targets[0]; s.Health != HealthDown || !strings.Contains(s.Err, "deadline exceeded") {

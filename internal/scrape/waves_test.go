@@ -221,7 +221,7 @@ func TestTargetsMoveToNewWaves(t *testing.T) {
 		if shifted == 0 {
 			t.Error("no target moved")
 		}
-		if got := r.waves.of(interval); got != 1 {
+		if got := r.waveCount(interval); got != 1 {
 			t.Errorf("%d waves for 3 targets", got)
 		}
 		r.apply(t)
@@ -282,6 +282,13 @@ func TestWavesDoNotDependOnTheOrderOfDiscovery(t *testing.T) {
 	}
 }
 
+// waveCount returns in how many waves targets with an interval are scraped.
+func (r *rig) waveCount(interval time.Duration) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waves.of(interval)
+}
+
 // TestWavesFollowTheSizesOfPages: few targets with large pages have several waves.
 func TestWavesFollowTheSizesOfPages(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
@@ -298,11 +305,11 @@ func TestWavesFollowTheSizesOfPages(t *testing.T) {
 		r.apply(t, job(t, ""))
 		r.discover(found...)
 		pass(time.Second)
-		if got := r.waves.of(10 * time.Second); got != 1 {
+		if got := r.waveCount(10 * time.Second); got != 1 {
 			t.Errorf("%d waves before a page was read, want 1", got)
 		}
 		pass(time.Minute)
-		if got := r.waves.of(10 * time.Second); got != 3 { // as for 80 targets
+		if got := r.waveCount(10 * time.Second); got != 3 { // as for 80 targets
 			t.Errorf("%d waves for 200,000 samples, want 3", got)
 		}
 	})
