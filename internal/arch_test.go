@@ -144,7 +144,6 @@ func TestImportRuleSeesEveryKindOfEdge(t *testing.T) {
 	}
 }
 
-// TestTableNamesNoGhosts fails for a package in the table that has no file, and for an import that no file uses.
 // TestProductNeverImportsTheSimulation: only tests and the simulation itself import it.
 func TestProductNeverImportsTheSimulation(t *testing.T) {
 	for _, problem := range simulationImports(t, os.DirFS("..")) {
@@ -185,6 +184,7 @@ func simulationImports(t *testing.T, root fs.FS) (problems []string) {
 	return problems
 }
 
+// TestTableNamesNoGhosts fails for a package in the table that has no file, and for an import that no file uses.
 func TestTableNamesNoGhosts(t *testing.T) {
 	for name := range allowed {
 		if files, _ := fs.Glob(os.DirFS(name), "*.go"); len(files) == 0 {

@@ -48,6 +48,9 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	if err := f.check(); err != nil {
 		return err
 	}
+	hup := make(chan os.Signal, 1) // a SIGHUP that comes before the agent runs, or while it stops, ends nothing
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	limitMemory(f.memoryRatio, f.enablePprof, log)
 	cfg, err := loadConfig(f.options(), log)
 	if err != nil {
@@ -71,17 +74,14 @@ func run(ctx context.Context, f *runFlags, app *kingpin.Application, stderr io.W
 	defer a.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Run(ctx) })
-	g.Go(func() error { return reloadOnHangup(ctx, a) })
+	g.Go(func() error { return reloadOnHangup(ctx, a, hup) })
 	g.Go(func() error { return memory.Run(ctx) })
 	g.Go(func() error { return footprint.RunProcessors(ctx) })
 	return g.Wait()
 }
 
 // reloadOnHangup reloads the configuration on SIGHUP, until ctx ends.
-func reloadOnHangup(ctx context.Context, a *agent.Agent) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func reloadOnHangup(ctx context.Context, a *agent.Agent, hup <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():

@@ -7,5 +7,6 @@
 //
 // Invariants:
 //   - Nothing that belongs to the process is changed here: signals, the limits of the Go runtime, the log of a library.
-//   - Every goroutine of an agent has ended when Run returns.
+//   - Every goroutine of an agent has ended when Run returns. The exception is idle connections of http_sd: Prometheus'
+//     client keeps each, with two goroutines, for up to five minutes.
 package agent

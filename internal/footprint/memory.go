@@ -49,7 +49,7 @@ const (
 )
 
 // Use takes gogc of a configuration: the percentage by which the heap grows between two collections. With 0 Run chooses
-// it.
+// it: a heap that is collected all the time helps nobody.
 func (m *Memory) Use(gogc int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -165,7 +165,7 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 }
 
 // connect opens the connection, once dial has found that one more may be open. A timeout of the connect alone belongs
-// in its Dialer. t is nil for a token request.
+// in the Dialer of open. t is nil for a token request.
 func (g *guard) connect(ctx context.Context, network, addr string, t *target) (net.Conn, error) {
 	if g.socket != "" { // as in Prometheus, also for redirects and for requests to a proxy
 		return g.open(ctx, "unix", g.socket, nil)

@@ -69,15 +69,6 @@ func (ps *Pools) scrapeEach(ctx context.Context, choose func(TargetStatus) bool)
 	scraping.Wait()
 }
 
-// closeJobs closes the connections of all jobs.
-func (ps *Pools) closeJobs() {
-	ps.changing.Lock()
-	defer ps.changing.Unlock()
-	for _, p := range ps.jobs {
-		p.state.close()
-	}
-}
-
 // dropSink takes batches and drops them.
 type dropSink struct{}
 

@@ -65,6 +65,7 @@ type Pools struct {
 	// before mu. Jobs, their configurations and groups, the map of shards and its phase change only while both are
 	// locked, so either lock is enough to read them. Loops and departing loops change under mu alone.
 	changing      sync.Mutex
+	closed        bool            // Run has ended; guarded by changing
 	held          map[string]bool // jobs whose next Apply waits for an Update, see Hold; guarded by changing
 	phaseComputed time.Time       // when the phase was last computed, by the wall clock; guarded by changing
 
@@ -144,13 +145,21 @@ func (ps *Pools) Run(ctx context.Context) error {
 	moves.Go(func() { ps.runPhases(ctx) })
 	ps.schedule.run(ctx)
 	moves.Wait()
+	ps.closeJobs()
+	return nil
+}
+
+// closeJobs closes the connections of all jobs, waits until what loops held is released, and lets no configuration come
+// into force any more.
+func (ps *Pools) closeJobs() {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
 	for _, p := range ps.jobs {
 		p.dropNext()
 		p.state.close()
 	}
-	return nil
+	ps.closed = true
+	ps.schedule.releaser.wait()
 }
 
 // Hold marks jobs whose new rules need labels that discovery has not kept. The next Apply does not change them: they
@@ -207,6 +216,10 @@ func (ps *Pools) Apply(jobs []*promconfig.ScrapeConfig) error {
 func (ps *Pools) Adopt(plan *Plan) {
 	ps.changing.Lock()
 	defer ps.changing.Unlock()
+	if ps.closed {
+		plan.Discard()
+		return
+	}
 	wanted := map[string]bool{}
 	for _, state := range plan.states {
 		wanted[state.cfg.JobName] = true

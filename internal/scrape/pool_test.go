@@ -207,6 +207,37 @@ func TestConcurrentScrapesOfAWaveAreLimited(t *testing.T) {
 	}
 }
 
+// TestAFailedPageIsNotSmall: a page of which only a part could be read may be large.
+func TestAFailedPageIsNotSmall(t *testing.T) {
+	during(t, func(t *testing.T, r *rig) {
+		r.pages.delay = slowScrape / 2
+		targets := crowd(r)
+		for _, at := range targets {
+			r.pages.set(string(at[model.AddressLabel]), "x 1\nbroken{\n")
+		}
+		r.apply(t, job(t, ""))
+		r.discover(targets...)
+		pass(30 * time.Second)
+		if most := r.pages.mostAtOnce(); most != maxConcurrentScrapes {
+			t.Errorf("%d pages with a bad line at once, want %d", most, maxConcurrentScrapes)
+		}
+	})
+}
+
+// TestNothingComesIntoForceAfterTheEnd: a reload that ends after Run opens nothing that stays open.
+func TestNothingComesIntoForceAfterTheEnd(t *testing.T) {
+	r := newRig()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.apply(t, job(t, ""))
+	if n := len(r.Status()); n != 0 {
+		t.Errorf("%d jobs run after the end", n)
+	}
+}
+
 func TestRow52SlowScrapesHoldNobodyUp(t *testing.T) {
 	during(t, func(t *testing.T, r *rig) {
 		r.pages.delay = 5 * time.Second

@@ -5,6 +5,8 @@ import "sync"
 // releaser gives back what loops held: pages, series, connections. A large page takes too long for a caller that holds
 // a lock, so the releaser works in a goroutine of its own, which ends when nothing is left. The zero value is ready.
 type releaser struct {
+	work sync.WaitGroup
+
 	mu      sync.Mutex // guards the following
 	waiting []func()
 	running bool
@@ -17,9 +19,12 @@ func (r *releaser) add(release func()) {
 	r.waiting = append(r.waiting, release)
 	if !r.running {
 		r.running = true
-		go r.run()
+		r.work.Go(r.run)
 	}
 }
+
+// wait waits until nothing is left. No add may run meanwhile.
+func (r *releaser) wait() { r.work.Wait() }
 
 func (r *releaser) run() {
 	for {

@@ -157,11 +157,14 @@ func (s *schedule) untilSlot(next *loop, now time.Time) time.Duration {
 	for len(s.concurrent) > 0 && now.Sub(s.concurrent[0].life.began) >= slowScrape {
 		s.concurrent = slices.Delete(s.concurrent, 0, 1)
 	}
-	n := len(s.concurrent)
-	if n < maxConcurrentScrapes || n < maxSmallScrapes && s.areSmall(next) {
+	n, most := len(s.concurrent), maxConcurrentScrapes
+	if s.areSmall(next) {
+		most = maxSmallScrapes
+	}
+	if n < most {
 		return 0
 	}
-	return s.concurrent[n-maxConcurrentScrapes].life.began.Add(slowScrape).Sub(now)
+	return s.concurrent[n-most].life.began.Add(slowScrape).Sub(now)
 }
 
 // areSmall reports whether the pages of a loop and of the running scrapes are small, as far as is known.
@@ -200,7 +203,10 @@ func (s *schedule) tryScrape(ctx context.Context, l *loop, now time.Time) bool {
 // finish has a loop go on after its scrape, and begins the scrape of the next loop that waits for its host.
 func (s *schedule) finish(ctx context.Context, l *loop) {
 	l.mu.Lock()
-	samples := l.status.counts.Scraped
+	samples := 0
+	if l.status.health == HealthUp {
+		samples = l.status.counts.Scraped
+	}
 	l.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -93,7 +93,7 @@ func (r *runner) start() error {
 		Config: cfg, Options: opts, StoragePath: "data", ScrapeMemory: 64 << 20, Via: via.Direct,
 		ViaLimits: via.DefaultLimits(), Web: web.Config{ListenAddress: opts.ListenAddress},
 	}, agent.World{
-		Dial: p.host.Dial, Listen: p.host.Listen, Files: r.disk,
+		Dial: p.host.Dial, Listen: p.host.Listen, Files: r.disk, Host: fmt.Sprint("agent-", r.n),
 		Chance: chance.Seeded(w.opts.Seed).Of(fmt.Sprintf("agent %d life %d", r.n, r.lives)),
 	}, w.logs.logger(), p.reg)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 )
@@ -104,7 +105,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		}
 		s.live, s.ended = map[string]labels.Labels{}, true
 	case b.up == 1:
-		pg := p.pageAt(receiver, t, b, true)
+		pg := o.pageOf(receiver, p, t, b, true)
 		if pg == nil {
 			o.problem("%s: %s: up=1 at %s, but no page was served", receiver, p.name, clock(b.time()))
 			return
@@ -130,13 +131,13 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		live := map[string]labels.Labels{}
 		n := 0.0
 		mayFail := p.mayFail(b.time(), b.time().Add(t.timeout()+time.Second))
-		if pg := p.pageAt(receiver, t, b, false); pg != nil {
+		if pg := o.pageOf(receiver, p, t, b, false); pg != nil {
 			n = float64(len(pg.samples))
 			if pg.partial {
 				live, _ = t.kept(pg)
 			}
 		} else if mayFail {
-			if pg := p.pageAt(receiver, t, b, true); pg != nil { // it came too late, or never
+			if pg := o.pageOf(receiver, p, t, b, true); pg != nil { // it came too late, or never
 				n = float64(len(pg.samples))
 			}
 		} else {
@@ -287,6 +288,25 @@ func sameKeys(a, b map[string]labels.Labels) bool {
 
 // early is how far after the start of a scrape its timestamp may be: timestamps are those of due times.
 func (t *target) early() time.Duration { return t.interval()/100 + time.Millisecond }
+
+// pageOf returns the page of a batch. Until discovery shows that a pod is gone, that may be a page of the pod that has
+// its address now.
+func (o *Oracle) pageOf(receiver string, p *pod, t *target, b *batch, good bool) *page {
+	if pg := p.pageAt(receiver, t, b, good); pg != nil || p.to.IsZero() {
+		return pg
+	}
+	for _, name := range o.order {
+		next := o.pods[name]
+		if next.address() == p.address() && !next.from.Before(p.to) {
+			if pg := next.pageAt(receiver, t, b, good); pg != nil {
+				return pg
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pod) address() string { return p.discovered.Get(model.AddressLabel) }
 
 // pageAt returns the page that the scrape of a batch has read, good or not, and marks it as judged.
 func (p *pod) pageAt(receiver string, t *target, b *batch, good bool) *page {
