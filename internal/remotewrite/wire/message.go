@@ -2,7 +2,8 @@ package wire
 
 import "encoding/binary"
 
-// Message is the content of one POST, always as remote write 2.0: fragments that end to end are a request.
+// Message is the content of one POST: fragments that end to end are a request of remote write 2.0. A message that Merge
+// has made as 1.0 has no fragments.
 //
 // A message with a Layout is one scrape whose rows are those of other scrapes: its only fragment is a column
 // (AppendColumn), with a value for each row of the layout. Only Pool.Merge reads such messages.
