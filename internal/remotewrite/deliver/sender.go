@@ -220,6 +220,7 @@ func (s *Sender) read(group []queue.Request) {
 func (s *Sender) forget() {
 	clear(s.messages)
 	clear(s.layouts)
+	s.behind = nil
 	s.columns.reset()
 	s.fragments.reset()
 }
@@ -251,7 +252,8 @@ func (s *Sender) deliverTogether(ctx context.Context, together []wire.Message, m
 // deliverMerged sends messages that Merge has made. It returns false if ctx ended before.
 func (s *Sender) deliverMerged(ctx context.Context, merged []wire.Message) bool {
 	defer s.receiver.pool.ReleaseMerged(merged)
-	for _, m := range merged {
+	for i, m := range merged {
+		s.behind = merged[i+1:]
 		if !s.deliver(ctx, m) {
 			return false
 		}

@@ -214,6 +214,13 @@ func (p *Pool) ReleaseMerged(merged []Message) {
 		for _, f := range m.Fragments {
 			p.Release(f)
 		}
+	}
+	p.ReleaseBodies(merged)
+}
+
+// ReleaseBodies takes back the bodies of messages that Merge has made as 1.0. They are made again when they are needed.
+func (p *Pool) ReleaseBodies(merged []Message) {
+	for _, m := range merged {
 		if m.joined != nil {
 			p.Release(m.joined.body)
 			m.joined.body = nil
