@@ -13,7 +13,8 @@ import (
 type requester struct {
 	receiver *Receiver
 	report   func(Fate)
-	random   *rand.Rand // varies its pauses
+	random   *rand.Rand     // varies its pauses
+	behind   []wire.Message // that are made already, and sent after the present one
 }
 
 // verdict is the result for a message.
@@ -79,7 +80,7 @@ func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdi
 		back := s.receiver.recovery() // before the POST: the receiver may be back before it fails
 		t.use(cfg, s.random)
 		if quiet := s.receiver.quiet(); quiet > 0 {
-			pause(ctx, quiet, replaced, nil)
+			s.pause(ctx, quiet, replaced, nil)
 			continue
 		}
 		var left bool
@@ -115,10 +116,16 @@ func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdi
 		case done:
 			return v
 		case later:
-			pause(ctx, t.wait(f.Outcome), replaced, back)
+			s.pause(ctx, t.wait(f.Outcome), replaced, back)
 		}
 	}
 	return verdict{result: interrupted}
+}
+
+// pause waits as the function pause does. The messages behind keep no bodies meanwhile, since it may be an outage.
+func (s *requester) pause(ctx context.Context, d time.Duration, replaced, back <-chan struct{}) {
+	s.receiver.pool.ReleaseBodies(s.behind)
+	pause(ctx, d, replaced, back)
 }
 
 // maxPlainBody is the largest plain text of a body that receivers take: 32 MiB in Prometheus' and in VictoriaMetrics'

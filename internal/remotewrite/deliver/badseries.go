@@ -22,6 +22,7 @@ const (
 type badSeries struct {
 	seed     maphash.Seed
 	began    time.Time
+	swept    time.Duration       // when forgetUnseen was last called, since began
 	known    map[uint64]badEntry // by labels
 	suspects int                 // of known
 }
@@ -120,6 +121,7 @@ func (o *badSeries) arrived(m wire.Message) {
 
 // forgetUnseen forgets series that were in no message for badSeriesTime.
 func (o *badSeries) forgetUnseen(now time.Duration) {
+	o.swept = now
 	for key, by := range o.known {
 		if now-by.seen >= badSeriesTime {
 			o.remove(key)
@@ -157,10 +159,21 @@ func (o *badSeries) lookUp(c *wire.Content, i int, now time.Duration) (by badEnt
 	return by, true
 }
 
+// isEmpty reports whether no series is known. Once per badSeriesTime, it first forgets series that were not seen.
+func (o *badSeries) isEmpty() bool {
+	if len(o.known) == 0 {
+		return true
+	}
+	if now := o.now(); now-o.swept >= badSeriesTime {
+		o.forgetUnseen(now)
+	}
+	return len(o.known) == 0
+}
+
 // divide divides a message into the series that nobody suspects, the suspects, and the bad series. It returns nothing
 // if all series can be sent together.
 func (o *badSeries) divide(m wire.Message) ([]part, error) {
-	if len(o.known) == 0 {
+	if o.isEmpty() {
 		return nil, nil
 	}
 	c, err := wire.Parse(m)

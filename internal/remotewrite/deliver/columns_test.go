@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -271,4 +272,36 @@ func TestFragmentsOfPagesAreSentApart(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNoBodyWaitsThroughAnOutage: of the messages that are made as 1.0 at once, only the first has a POST before the
+// receiver fails. The bodies of the others are made again when it is back.
+func TestNoBodyWaitsThroughAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &storage{t: t, newest: map[string]point{}, arrived: map[string][]point{}}
+		var sender *Sender
+		var waiting []int // by POST: messages behind, with a body
+		r := newTestReceiver(func(ctx context.Context, body []byte, p wire.Protocol, n int) Answer {
+			bodies := 0
+			for _, m := range sender.behind {
+				if !reflect.ValueOf(m).FieldByName("joined").Elem().FieldByName("body").IsNil() {
+					bodies++
+				}
+			}
+			if waiting = append(waiting, bodies); len(waiting) == 1 {
+				return answerOf(503)
+			}
+			return s.Post(ctx, body, p, n)
+		}, wire.V1)
+		rw := *r.settings.RemoteWriteConfig
+		rw.QueueConfig.MaxSamplesPerSend = 20
+		r.Replace(&Settings{RemoteWriteConfig: &rw, Client: r.settings.Client})
+		sum := fates{dropped: map[Reason]int{}}
+		sender = r.NewSender(anyRandom(), &drawnGroups{[][]queue.Request{columnBacklog(t, 1, 60)}}, sum.add)
+		sender.Run(t.Context(), nil)
+		if want := []int{2, 0, 0, 0}; !slices.Equal(waiting, want) || len(s.arrived) != 60 || sum.accepted != 60 {
+			t.Errorf("bodies that wait by POST: %d, want %d; %d series arrived, %d samples accepted, want 60", waiting,
+				want, len(s.arrived), sum.accepted)
+		}
+	})
 }

@@ -103,8 +103,7 @@ const (
 func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 	defer s.forget()
 	s.read(group)
-	cfg, _ := s.receiver.current()
-	most := cfg.limits(s.receiver.Protocol(), s.receiver.RejectsAs10())
+	most := s.limits()
 	for from := 0; from < len(group); {
 		to, z := firstStream(group, from)
 		own, next := s.messages[from:to], &s.columns
@@ -123,6 +122,14 @@ func (s *Sender) deliverGroup(ctx context.Context, group []queue.Request) bool {
 		from = to
 	}
 	return s.deliverNext(ctx, &s.columns, most) && s.deliverNext(ctx, &s.fragments, most)
+}
+
+// limits returns the limits of the messages of the next group.
+func (s *Sender) limits() limits {
+	cfg, _ := s.receiver.current()
+	most := cfg.limits(s.receiver.Protocol(), s.receiver.RejectsAs10())
+	most.asV1 = most.asV1 && s.badSeries.isEmpty() // else each message is taken apart, which needs it as 2.0
+	return most
 }
 
 func isFragment(m wire.Message) bool { return m.Layout == nil }
@@ -213,6 +220,7 @@ func (s *Sender) read(group []queue.Request) {
 func (s *Sender) forget() {
 	clear(s.messages)
 	clear(s.layouts)
+	s.behind = nil
 	s.columns.reset()
 	s.fragments.reset()
 }
@@ -244,7 +252,8 @@ func (s *Sender) deliverTogether(ctx context.Context, together []wire.Message, m
 // deliverMerged sends messages that Merge has made. It returns false if ctx ended before.
 func (s *Sender) deliverMerged(ctx context.Context, merged []wire.Message) bool {
 	defer s.receiver.pool.ReleaseMerged(merged)
-	for _, m := range merged {
+	for i, m := range merged {
+		s.behind = merged[i+1:]
 		if !s.deliver(ctx, m) {
 			return false
 		}

@@ -38,7 +38,7 @@ type limits struct {
 }
 
 // limits returns the limits of messages to a receiver of a protocol. rejects: it is a 1.0 one, and rejected samples
-// lately. Then each message is taken apart, which needs it as 2.0.
+// lately. Then messages are probably taken apart, which needs them as 2.0.
 func (s *Settings) limits(p wire.Protocol, rejects bool) limits {
 	l := limits{samples: s.QueueConfig.MaxSamplesPerSend, series: math.MaxInt}
 	if s.SeriesPerSend > 0 {

@@ -47,8 +47,8 @@ type Tally struct {
 	QueueFull    queue.Loss // older samples that made room in the queue
 }
 
-// maxRequestBytes bounds a request before compression. A larger one would only take memory, since it is more than a
-// POST holds: the first page of a target can have 500,000 new series.
+// maxRequestBytes bounds a request before compression. A larger one would only take memory, since a sender takes about
+// as much at once (maxGroup). Example: the first page of a target can have 500,000 new series.
 const maxRequestBytes = 2 << 20
 
 // Lane is one way to an endpoint: samples of a series are delivered in the order in which they are appended. Each batch

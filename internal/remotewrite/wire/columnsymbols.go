@@ -22,6 +22,7 @@ type columnSymbols struct {
 // beginMessage begins a message.
 func (s *columnSymbols) beginMessage() {
 	s.whole, s.isFirst, s.fresh = snappyBlock{}, false, s.fresh[:0]
+	s.first, s.firsts = s.first[:0], s.firsts[:0]
 	s.group.begin()
 	s.known, s.before = s.known[:0], s.before[:0]
 }

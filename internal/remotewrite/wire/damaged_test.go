@@ -14,10 +14,10 @@ func FuzzDamaged(f *testing.F) {
 			{data, data[:half]}, {appendPacked(nil, data[:half], data[half:]), appendPacked(nil, nil, data)},
 		} {
 			m := Message{Fragments: fragments, Samples: 1}
-			if block, _, err := (&requestEncoder{}).encode(m, V1, true); err == nil {
+			if block, _, err := (&requestEncoder{}).encode(m, true); err == nil {
 				decompress(t, block)
 			}
-			block, _, err := (&requestEncoder{}).encode(m, V2, true)
+			block, err := appendRequestV2(nil, m)
 			c, parseErr := Parse(m)
 			if err == nil && parseErr == nil {
 				decompress(t, block)

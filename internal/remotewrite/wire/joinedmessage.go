@@ -7,7 +7,7 @@ import "math"
 type joinedMessage struct {
 	group []Message // of Merge
 	part  joinedPart
-	body  []byte // for the first POST; nil: it was taken
+	body  []byte // for the first POST; nil: it was taken or released
 }
 
 // joinedPart is a part of the rows of a group, up to a position.

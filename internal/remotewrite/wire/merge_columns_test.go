@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/golang/snappy"
@@ -497,4 +498,38 @@ func strangers(targets, size int) (group []Message) {
 		group = append(group, m)
 	}
 	return group
+}
+
+// TestMergeOfColumnsForgetsLargeLayouts: a layout with long texts is merged with another one, then small ones only.
+func TestMergeOfColumnsForgetsLargeLayouts(t *testing.T) {
+	small := strangers(2, 20)
+	var rows []testRow
+	for k := range 500 {
+		text := fmt.Sprint(k, strings.Repeat("x", 8000))
+		rows = append(rows, testRow{labels: []string{"__name__", "up", "text", text}, value: 1, at: 1000})
+	}
+	large := columnOfRows(rows, messageOfRows(rows, 0))
+	large.Stream = 9
+	var p Pool
+	merge := func(group ...Message) {
+		t.Helper()
+		merged, err := p.Merge(group, Limits{})
+		if err != nil || len(merged) != 1 {
+			t.Fatalf("%d messages, error %v", len(merged), err)
+		}
+		p.ReleaseMerged(merged)
+	}
+	merge(small[0])
+	need := p.joinNeed
+	merge(large, small[0])
+	if p.joinNeed < 4_000_000 {
+		t.Fatalf("the large group needs %d bytes, want its texts at least", p.joinNeed)
+	}
+	for range 200 {
+		merge(small[1])
+	}
+	if p.joinNeed > 2*need || p.joiner.kept() > keptMerger {
+		t.Errorf("small groups need %d bytes after a large one, want about %d; %d are kept", p.joinNeed, need,
+			p.joiner.kept())
+	}
 }

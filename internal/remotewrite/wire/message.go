@@ -2,7 +2,8 @@ package wire
 
 import "encoding/binary"
 
-// Message is the content of one POST, always as remote write 2.0: fragments that end to end are a request.
+// Message is the content of one POST: fragments that end to end are a request of remote write 2.0. A message that Merge
+// has made as 1.0 has no fragments.
 //
 // A message with a Layout is one scrape whose rows are those of other scrapes: its only fragment is a column
 // (AppendColumn), with a value for each row of the layout. Only Pool.Merge reads such messages.
@@ -35,12 +36,9 @@ func (m *Message) size() int {
 	return size
 }
 
-// requestJoiner makes a compressed 2.0 request of a message: it joins what is compressed already.
-type requestJoiner struct{ out []byte }
-
-// encode writes all symbols before all series: protobuf does not require it, but some receivers resolve references
-// while they read. The result is valid until the next call.
-func (e *requestJoiner) encode(m Message) ([]byte, error) {
+// appendRequestV2 appends a compressed 2.0 request of a message to dst: it joins what is compressed already. All
+// symbols come before all series: protobuf does not require it, but some receivers resolve references while they read.
+func appendRequestV2(dst []byte, m Message) ([]byte, error) {
 	if m.Layout != nil {
 		return nil, errColumn
 	}
@@ -51,16 +49,16 @@ func (e *requestJoiner) encode(m Message) ([]byte, error) {
 			return nil, errDamaged
 		}
 	}
-	e.out = binary.AppendUvarint(e.out[:0], uint64(plain))
+	dst = binary.AppendUvarint(dst, uint64(plain))
 	for _, f := range m.Fragments {
 		p, _ := parsePacked(f)
-		e.out = append(e.out, p.symbols.elements...)
+		dst = append(dst, p.symbols.elements...)
 	}
 	for _, f := range m.Fragments {
 		p, _ := parsePacked(f)
-		e.out = append(e.out, p.series.elements...)
+		dst = append(dst, p.series.elements...)
 	}
-	return e.out, nil
+	return dst, nil
 }
 
 // Content is a message taken apart. A series has one sample, or several in ascending order of time (Pool.Merge).

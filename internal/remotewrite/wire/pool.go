@@ -5,20 +5,12 @@ import (
 	"sync"
 )
 
-// requestEncoder makes requests of messages. It keeps its memory for the next one: for requests of 2,000 samples
-// about 280 KiB in 1.0. Requests of 2.0 are made in the memory of their body.
-type requestEncoder struct {
-	v1 v1Writer
-	v2 requestJoiner
-}
+// requestEncoder makes 1.0 requests of messages. It keeps its memory for the next one: for requests of 2,000 samples
+// about 280 KiB.
+type requestEncoder struct{ v1 v1Writer }
 
-// encode returns a compressed request, valid until the next call. lost counts the samples that the protocol
-// cannot carry.
-func (e *requestEncoder) encode(m Message, p Protocol, histograms bool) (block []byte, lost int, err error) {
-	if p == V2 {
-		block, err = e.v2.encode(m)
-		return block, 0, err
-	}
+// encode returns a compressed 1.0 request, valid until the next call. lost counts the samples that 1.0 cannot carry.
+func (e *requestEncoder) encode(m Message, histograms bool) (block []byte, lost int, err error) {
 	e.v1.begin(histograms)
 	defer e.v1.forget()
 	if err := e.v1.append(m); err != nil {
@@ -30,7 +22,7 @@ func (e *requestEncoder) encode(m Message, p Protocol, histograms bool) (block [
 // size returns how much memory the encoder keeps.
 func (e *requestEncoder) size() int {
 	const ofText, ofPair, ofEdge, ofOffset, ofSample = 40, 16, 8, 4, 40
-	return cap(e.v1.out) + cap(e.v2.out) + cap(e.v1.plain.text) + cap(e.v1.other) + cap(e.v1.texts.values.written) +
+	return cap(e.v1.out) + cap(e.v1.plain.text) + cap(e.v1.other) + cap(e.v1.texts.values.written) +
 		ofText*cap(e.v1.texts.of) + ofPair*cap(e.v1.diff.newLabels) + ofEdge*cap(e.v1.base.ends) +
 		ofOffset*cap(e.v1.base.labelsEnded) + ofSample*(cap(e.v1.more)+cap(e.v1.later))
 }
@@ -42,7 +34,7 @@ func (e *requestEncoder) size() int {
 type Pool struct {
 	mu        sync.Mutex // guards the following
 	idle      []*requestEncoder
-	need      int           // about the size of the largest recent request
+	need      int           // about the size of the largest recent request that an encoder has made
 	merger    *merger       // idle; nil: there is none
 	mergeNeed int           // about the size of the largest recent group, unpacked
 	joiner    *columnJoiner // idle; nil: there is none
@@ -100,16 +92,16 @@ func (p *Pool) Body(m Message, to Protocol, histograms bool) (body []byte, lost 
 		}
 		defer p.ReleaseMerged([]Message{m})
 	}
-	e := p.get()
 	if to == V2 {
-		e.v2.out = p.emptyBody(m.size())
+		body, err = appendRequestV2(p.emptyBody(m.size()), m)
+		return body, 0, err
 	}
-	if body, lost, err = e.encode(m, to, histograms); to == V2 {
-		e.v2.out = nil // the body
-	} else {
-		body = append(p.emptyBody(len(body)), body...)
+	e := p.get()
+	block, lost, err := e.encode(m, histograms)
+	if err == nil {
+		body = append(p.emptyBody(len(block)), block...)
 	}
-	p.put(e, len(body))
+	p.put(e, len(block))
 	return body, lost, err
 }
 
@@ -222,6 +214,13 @@ func (p *Pool) ReleaseMerged(merged []Message) {
 		for _, f := range m.Fragments {
 			p.Release(f)
 		}
+	}
+	p.ReleaseBodies(merged)
+}
+
+// ReleaseBodies takes back the bodies of messages that Merge has made as 1.0. They are made again when they are needed.
+func (p *Pool) ReleaseBodies(merged []Message) {
+	for _, m := range merged {
 		if m.joined != nil {
 			p.Release(m.joined.body)
 			m.joined.body = nil

@@ -8,7 +8,7 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// plainV2 is a message as one uncompressed 2.0 request, written the simple way: the reference for requestJoiner.
+// plainV2 is a message as one uncompressed 2.0 request, written the simple way: the reference for appendRequestV2.
 func plainV2(m Message) (dst []byte, err error) {
 	var series []byte
 	for _, f := range m.Fragments {
@@ -137,7 +137,7 @@ func checkRequests(t testing.TB, m Message) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		block, lost, err := e.encode(m, V1, histograms)
+		block, lost, err := e.encode(m, histograms)
 		if err != nil || lost != wantLost {
 			t.Fatalf("1.0: error %v, lost %d; want %d", err, lost, wantLost)
 		}
@@ -149,7 +149,7 @@ func checkRequests(t testing.TB, m Message) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block, _, err := e.encode(m, V2, true)
+	block, err := appendRequestV2(nil, m)
 	if err != nil {
 		t.Fatal(err)
 	}

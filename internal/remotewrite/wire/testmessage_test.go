@@ -140,7 +140,7 @@ func (r *readMessage) add(s *readSeries) {
 // readV2 reads a message as a 2.0 receiver does.
 func readV2(t testing.TB, m Message) (r readMessage) {
 	t.Helper()
-	block, _, err := (&requestEncoder{}).encode(m, V2, true)
+	block, err := appendRequestV2(nil, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func readV2(t testing.TB, m Message) (r readMessage) {
 // readV1 reads a message as a 1.0 receiver does.
 func readV1(t testing.TB, m Message) (r readMessage) {
 	t.Helper()
-	block, _, err := (&requestEncoder{}).encode(m, V1, true)
+	block, _, err := (&requestEncoder{}).encode(m, true)
 	if err != nil {
 		t.Fatal(err)
 	}

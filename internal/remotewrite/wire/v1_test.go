@@ -32,7 +32,7 @@ func TestRequestsOfSidecars(t *testing.T) {
 func TestBytesOnTheWire(t *testing.T) {
 	var samples, bytes int
 	for _, m := range sidecarMessages(t, 4, 2000) {
-		body, _, err := (&requestEncoder{}).encode(m, V1, true)
+		body, _, err := (&requestEncoder{}).encode(m, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestBytesOfMergedRequests(t *testing.T) {
 	for p, most := range map[Protocol]float64{V1: 20, V2: 7} {
 		var samples, bytes int
 		for _, m := range merged {
-			body, _, err := (&requestEncoder{}).encode(m, p, true)
+			body, _, err := (*Pool)(nil).Body(m, p, true)
 			if err != nil {
 				t.Fatal(err)
 			}

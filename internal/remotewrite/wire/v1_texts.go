@@ -3,9 +3,9 @@ package wire
 import "slices"
 
 // textTable is the symbols of one request, and where in its plain 1.0 text they and their pairs were written last.
-// Owned by a v1Writer.
+// Owned by a v1Writer or a columnWriterV1.
 //
-// Cost: 40 bytes per symbol, its text, and 40 KiB. This memory is kept until the encoder is freed.
+// Cost: 40 bytes per symbol, its text, and 40 KiB. This memory is kept until the owner is freed.
 type textTable struct {
 	of     []text
 	pairs  [1 << pairBits]pair // by hash; a newer one replaces an older one
