@@ -203,6 +203,7 @@ func (f *Fleet) Stats(perTarget bool) Stats {
 	s := Stats{Targets: len(f.targets), Series: f.config.Series}
 	pages := 0
 	for _, t := range f.targets {
+		t.mu.Lock() // the end of a running scrape, whose client may have all of the page
 		n := t.scrapes.Load()
 		s.Scrapes += n
 		s.Samples += t.samples.Load()
@@ -212,7 +213,6 @@ func (f *Fleet) Stats(perTarget bool) Stats {
 		if perTarget {
 			s.PerTarget = append(s.PerTarget, n)
 		}
-		t.mu.Lock()
 		pages += len(t.page.buf)
 		s.Moved += t.page.moved
 		s.Replaced += t.page.replaced

@@ -9,7 +9,9 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -260,6 +262,32 @@ func BenchmarkAdvance(b *testing.B) {
 		p.advance(0.2, 0)
 	}
 	b.ReportMetric(float64(p.renders)/float64(b.N), "renders/op")
+}
+
+// flushed calls a function when the last byte of a response has been written.
+type flushed struct {
+	*httptest.ResponseRecorder
+	then func()
+}
+
+func (f flushed) Flush() { f.then() }
+
+// TestACompletePageCounts: a client may have a page before the scrape ends here. Who asks then waits for the end.
+func TestACompletePageCounts(t *testing.T) {
+	f, err := New(Config{Targets: 1, Series: 100, Replicas: 1, Base: netip.MustParseAddrPort("127.99.0.1:15090")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan Stats)
+	f.answer(flushed{httptest.NewRecorder(), func() {
+		go func() { asked <- f.Stats(false) }()
+		for range 1000 {
+			runtime.Gosched() // it asks meanwhile
+		}
+	}}, httptest.NewRequest(http.MethodGet, Path, nil), f.targets[0], nil)
+	if s := <-asked; s.Scrapes != 1 || s.Samples != 100 {
+		t.Errorf("%d scrapes with %d samples, want 1 with 100", s.Scrapes, s.Samples)
+	}
 }
 
 func TestRestartedSidecarCountsFromZero(t *testing.T) {
