@@ -132,7 +132,7 @@ func (w *world) stop(index int) {
 // drained waits until an instance has no pending samples.
 func (w *world) drained(index int) {
 	w.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute) // a search for refused series takes long on a busy machine
 	for {
 		m, err := w.instances[index].Metrics(w.Context())
 		if err != nil {
