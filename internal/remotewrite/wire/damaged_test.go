@@ -14,7 +14,7 @@ func FuzzDamaged(f *testing.F) {
 			{data, data[:half]}, {appendPacked(nil, data[:half], data[half:]), appendPacked(nil, nil, data)},
 		} {
 			m := Message{Fragments: fragments, Samples: 1}
-			if block, _, err := (&requestEncoder{}).encode(m, true); err == nil {
+			if block, _, err := (&v1Writer{}).encode(m, true); err == nil {
 				decompress(t, block)
 			}
 			block, err := appendRequestV2(nil, m)

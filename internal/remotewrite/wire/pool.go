@@ -5,35 +5,13 @@ import (
 	"sync"
 )
 
-// requestEncoder makes 1.0 requests of messages. It keeps its memory for the next one: for requests of 2,000 samples
-// about 280 KiB.
-type requestEncoder struct{ v1 v1Writer }
-
-// encode returns a compressed 1.0 request, valid until the next call. lost counts the samples that 1.0 cannot carry.
-func (e *requestEncoder) encode(m Message, histograms bool) (block []byte, lost int, err error) {
-	e.v1.begin(histograms)
-	defer e.v1.forget()
-	if err := e.v1.append(m); err != nil {
-		return nil, 0, err
-	}
-	return e.v1.finish(), e.v1.unsupported, nil
-}
-
-// size returns how much memory the encoder keeps.
-func (e *requestEncoder) size() int {
-	const ofText, ofPair, ofEdge, ofOffset, ofSample = 40, 16, 8, 4, 40
-	return cap(e.v1.out) + cap(e.v1.plain.text) + cap(e.v1.other) + cap(e.v1.texts.values.written) +
-		ofText*cap(e.v1.texts.of) + ofPair*cap(e.v1.diff.newLabels) + ofEdge*cap(e.v1.base.ends) +
-		ofOffset*cap(e.v1.base.labelsEnded) + ofSample*(cap(e.v1.more)+cap(e.v1.later))
-}
-
 // Pool merges messages and makes the bodies of POSTs. It reuses encoders and mergers, each only while a request is
 // made: a lane that waits, for an answer or for samples, holds none. It keeps few, and none that has grown far beyond
 // what requests need now. It also reuses bodies, which have room for up to twice the request, and are in use until it
 // is answered. The zero value is ready; a nil Pool reuses nothing.
 type Pool struct {
 	mu        sync.Mutex // guards the following
-	idle      []*requestEncoder
+	idle      []*v1Writer
 	need      int           // about the size of the largest recent request that an encoder has made
 	merger    *merger       // idle; nil: there is none
 	mergeNeed int           // about the size of the largest recent group, unpacked
@@ -51,15 +29,15 @@ const (
 	keptGroups   = 4         // times the size of a group, if that is more
 )
 
-func (p *Pool) get() *requestEncoder {
+func (p *Pool) get() *v1Writer {
 	if p == nil {
-		return &requestEncoder{}
+		return &v1Writer{}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.idle) - 1
 	if n < 0 {
-		return &requestEncoder{}
+		return &v1Writer{}
 	}
 	e := p.idle[n]
 	p.idle = p.idle[:n]
@@ -67,14 +45,14 @@ func (p *Pool) get() *requestEncoder {
 }
 
 // put takes back an encoder, and notes the size of its last request.
-func (p *Pool) put(e *requestEncoder, request int) {
+func (p *Pool) put(e *v1Writer, request int) {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.need = max(request, p.need-p.need/16)
-	if len(p.idle) < keptEncoders && e.size() <= max(keptEncoder, keptRequests*p.need) {
+	if len(p.idle) < keptEncoders && e.kept() <= max(keptEncoder, keptRequests*p.need) {
 		p.idle = append(p.idle, e)
 	}
 }

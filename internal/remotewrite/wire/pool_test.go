@@ -7,7 +7,7 @@ import (
 // kept is how much memory idle encoders hold.
 func (p *Pool) kept() (bytes int) {
 	for _, e := range p.idle {
-		bytes += e.size()
+		bytes += e.kept()
 	}
 	return bytes
 }
@@ -24,8 +24,8 @@ func TestEncodersShrink(t *testing.T) {
 		pool.Release(body)
 	}
 	usual := sidecarMessages(t, 1, 500)[0]
-	grown := &requestEncoder{}
-	grown.v1.out = make([]byte, huge)
+	grown := &v1Writer{}
+	grown.out = make([]byte, huge)
 	pool.put(grown, huge)
 	if n := pool.kept(); n < huge {
 		t.Errorf("kept while requests are huge: %d bytes, want room for one", n)
@@ -41,7 +41,7 @@ func TestEncodersShrink(t *testing.T) {
 
 func TestEncodersKeepFew(t *testing.T) {
 	var p Pool
-	var out []*requestEncoder
+	var out []*v1Writer
 	for range 10 {
 		out = append(out, p.get())
 	}

@@ -131,7 +131,7 @@ func decompress(t testing.TB, block []byte) []byte {
 // checkRequests compares the requests made of a message with those of the references.
 func checkRequests(t testing.TB, m Message) {
 	t.Helper()
-	e := &requestEncoder{}
+	e := &v1Writer{}
 	for _, histograms := range []bool{true, false, true} { // the third in memory that is used already
 		want, wantLost, err := plainV1(m, histograms)
 		if err != nil {

@@ -186,7 +186,7 @@ func readV2(t testing.TB, m Message) (r readMessage) {
 // readV1 reads a message as a 1.0 receiver does.
 func readV1(t testing.TB, m Message) (r readMessage) {
 	t.Helper()
-	block, _, err := (&requestEncoder{}).encode(m, true)
+	block, _, err := (&v1Writer{}).encode(m, true)
 	if err != nil {
 		t.Fatal(err)
 	}

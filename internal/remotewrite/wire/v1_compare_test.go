@@ -81,7 +81,7 @@ func TestRequestTooLarge(t *testing.T) {
 	for labels, fits := range map[int]bool{10: true, 2048: false, 5000: false} {
 		refs := appendBytesField(nil, tagLabelRefs, bytes.Repeat([]byte{0, 1}, labels))
 		m := Message{Fragments: [][]byte{appendPacked(nil, symbols, appendBytesField(nil, tagSeries, refs))}}
-		if _, _, err := (&requestEncoder{}).encode(m, true); (err == nil) != fits {
+		if _, _, err := (&v1Writer{}).encode(m, true); (err == nil) != fits {
 			t.Errorf("%d MiB of labels: error %v, want none: %v", labels, err, fits)
 		}
 	}

@@ -32,7 +32,7 @@ func TestRequestsOfSidecars(t *testing.T) {
 func TestBytesOnTheWire(t *testing.T) {
 	var samples, bytes int
 	for _, m := range sidecarMessages(t, 4, 2000) {
-		body, _, err := (&requestEncoder{}).encode(m, true)
+		body, _, err := (&v1Writer{}).encode(m, true)
 		if err != nil {
 			t.Fatal(err)
 		}
