@@ -68,12 +68,13 @@ var allowed = map[string][]string{
 	// aggregate: its blocks; discovery: names of workloads; envoy: ports; pushdown: what a rule saves at the sidecar
 	"cost": {"aggregate", "envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
 	// The simulation is imported by tests only, see TestProductNeverImportsTheSimulation.
-	"simulate/network":   {},
-	"simulate/disk":      {"queue/filesystem"},
-	"simulate/sidecar":   {"simulate/network"},
-	"simulate/apiserver": {"simulate/network"},
-	"simulate/cluster":   {"simulate/apiserver", "simulate/network", "simulate/sidecar"},
-	"simulate/receiver":  {},
+	"simulate/faultlist": {},
+	"simulate/network":   {"chance", "simulate/faultlist"},
+	"simulate/disk":      {"queue/filesystem", "simulate/faultlist"},
+	"simulate/sidecar":   {"chance", "simulate/faultlist", "simulate/network"},
+	"simulate/apiserver": {"chance", "simulate/faultlist", "simulate/network"}, // network: in tests
+	"simulate/cluster":   {"chance", "simulate/apiserver", "simulate/network", "simulate/sidecar"},
+	"simulate/receiver":  {"simulate/faultlist"},
 	"simulate/oracle":    {"simulate/receiver", "simulate/sidecar"},
 	"simulate": {
 		"agent", "chance", "config", "simulate/disk", "simulate/network", "simulate/oracle", "simulate/receiver",

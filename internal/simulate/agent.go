@@ -51,7 +51,7 @@ func newRunner(w *world, n int) *runner {
 	return &runner{
 		world: w, n: n, file: filepath.Join(w.opts.Dir, fmt.Sprintf("agent-%d.yaml", n)),
 		revision: revision{minLanes: 1, maxLanes: 4}, dropped: map[dropped]float64{},
-		disk: disk.NewWithChance(network.Chance(w.opts.Seed, fmt.Sprint("disk ", n))),
+		disk: disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
 	}
 }
 
@@ -157,7 +157,7 @@ func (r *runner) kill(power bool) {
 	if power {
 		r.world.oracle.Ended(agentAddress(r.n), oracle.PowerCut)
 		p.host.Vanish()
-		r.disk = r.disk.CutPower(network.Chance(r.world.opts.Seed, fmt.Sprintf("power %d %d", r.n, r.lives)))
+		r.disk = r.disk.CutPower(chance.Seeded(r.world.opts.Seed).Of(fmt.Sprintf("power %d %d", r.n, r.lives)).Rand())
 	} else {
 		r.world.oracle.Ended(agentAddress(r.n), oracle.Killed)
 		p.host.Kill()

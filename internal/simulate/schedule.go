@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 )
 
 // Fault is one entry of a schedule: a kind of fault, from a time on, for some time. What it hits follows from Draw.
@@ -34,7 +34,7 @@ const (
 
 // schedule draws the faults of a run. Kinds are drawn by their weights.
 func schedule(o Options) []Fault {
-	chance := network.Chance(o.Seed, "schedule")
+	random := chance.Seeded(o.Seed).Of("schedule").Rand()
 	all := kinds()
 	total := 0
 	for _, k := range all {
@@ -44,20 +44,20 @@ func schedule(o Options) []Fault {
 	for from := warmUp; from < o.Duration; from += episode + calm {
 		at := from
 		for {
-			at += time.Duration(chance.Int64N(int64(longestLull)))
+			at += time.Duration(random.Int64N(int64(longestLull)))
 			if at >= min(from+episode, o.Duration) {
 				break
 			}
-			n := chance.IntN(total)
+			n := random.IntN(total)
 			k := all[0]
 			for _, k = range all {
 				if n -= k.weight; n < 0 {
 					break
 				}
 			}
-			f := Fault{N: len(faults), At: at, Kind: k.name, Draw: chance.Uint64()}
+			f := Fault{N: len(faults), At: at, Kind: k.name, Draw: random.Uint64()}
 			if k.lasts {
-				f.For = min(time.Second+time.Duration(chance.Int64N(int64(longest))), from+episode-at)
+				f.For = min(time.Second+time.Duration(random.Int64N(int64(longest))), from+episode-at)
 			}
 			faults = append(faults, f)
 		}

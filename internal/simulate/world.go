@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
@@ -74,8 +75,8 @@ func newWorld(o Options) (*world, error) {
 	w := &world{
 		opts: o, network: network.New(o.Seed), oracle: oracle.New(receiverNames[:]...), trace: newTrace(o),
 		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
-		births:  network.Chance(o.Seed, "births"),
-		reloads: network.Chance(o.Seed, "reloads"), discovered: make(chan error, 1),
+		births:  chance.Seeded(o.Seed).Of("births").Rand(),
+		reloads: chance.Seeded(o.Seed).Of("reloads").Rand(), discovered: make(chan error, 1),
 	}
 	for i, name := range receiverNames {
 		r := receiver.New(name, w.oracle.Of(name), func(line string) { w.trace.add("%s", line) })

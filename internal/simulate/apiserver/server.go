@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/faultlist"
 )
 
 // Server is an API server. Safe for concurrent use.
@@ -28,8 +28,8 @@ type Server struct {
 	mu       sync.Mutex // guards the following; not held while something waits
 	rnd      *rand.Rand
 	store    store
-	faults   []namedFault // in the order in which they began
-	frozen   *store       // what Stale shows; nil: store
+	faults   faultlist.List[Fault]
+	frozen   *store // what Stale shows; nil: store
 	streams  bool
 	watches  []*watch // in the order in which they began
 	requests map[string]int
@@ -39,8 +39,8 @@ type Server struct {
 // New returns a server without pods.
 func New(seed uint64) *Server {
 	return &Server{
-		rnd: network.Chance(seed, "apiserver"), store: store{version: 1, oldest: 1, pods: map[string]*object{}},
-		streams: true, requests: map[string]int{},
+		rnd:   chance.Seeded(seed).Of("apiserver").Rand(),
+		store: store{version: 1, oldest: 1, pods: map[string]*object{}}, streams: true, requests: map[string]int{},
 	}
 }
 
@@ -128,17 +128,12 @@ const (
 	Silent                 // watches are open and send nothing
 )
 
-type namedFault struct {
-	Fault
-	name string
-}
-
 // Begin begins a fault. An earlier one of the same name ends.
 func (s *Server) Begin(name string, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remove(name)
-	s.faults = append(s.faults, namedFault{Fault: f, name: name})
+	s.faults.Begin(name, f)
+	s.thaw()
 	switch f.Kind {
 	case Stale:
 		if s.frozen == nil {
@@ -149,30 +144,30 @@ func (s *Server) Begin(name string, f Fault) {
 	}
 }
 
-// End ends a fault. There need not be one of that name.
+// End ends the fault with a name. It does nothing if there is none.
 func (s *Server) End(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remove(name)
+	s.faults.End(name)
+	s.thaw()
 	s.tell()
 }
 
-// remove ends a fault. The caller holds mu.
-func (s *Server) remove(name string) {
-	s.faults = slices.DeleteFunc(s.faults, func(f namedFault) bool { return f.name == name })
+// thaw shows the present pods, unless a fault shows older ones. The caller holds mu.
+func (s *Server) thaw() {
 	if _, stale := s.has(Stale); !stale {
 		s.frozen = nil
 	}
 }
 
 // has returns the fault of a kind that began last. The caller holds mu.
-func (s *Server) has(kind Kind) (Fault, bool) {
-	for _, f := range slices.Backward(s.faults) {
+func (s *Server) has(kind Kind) (last Fault, there bool) {
+	for f := range s.faults.All() {
 		if f.Kind == kind {
-			return f.Fault, true
+			last, there = f, true
 		}
 	}
-	return Fault{}, false
+	return last, there
 }
 
 // shown returns the store that requests see. The caller holds mu.

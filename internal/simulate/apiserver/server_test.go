@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/apiserver"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
 )
@@ -318,7 +319,7 @@ func TestReflector(t *testing.T) {
 			b := newBed(t, seed)
 			defer b.close()
 			b.server.SetStreams(seed%2 == 0)
-			rnd := network.Chance(seed, "test")
+			rnd := chance.Seeded(seed).Of("test").Rand()
 			change := func() {
 				name := fmt.Sprintf("pod-%d", rnd.IntN(700))
 				if rnd.IntN(3) == 0 {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/apiserver"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
@@ -67,8 +68,8 @@ type Cluster struct {
 func New(o Options) *Cluster {
 	o.Nodes, o.Series = cmp.Or(o.Nodes, 3), cmp.Or(o.Series, 50)
 	c := &Cluster{
-		options: o, rnd: network.Chance(o.Seed, "cluster"), pods: map[string]*Pod{}, free: map[string][]string{},
-		down: map[string]bool{}, timers: map[*time.Timer]bool{},
+		options: o, rnd: chance.Seeded(o.Seed).Of("cluster").Rand(), pods: map[string]*Pod{},
+		free: map[string][]string{}, down: map[string]bool{}, timers: map[*time.Timer]bool{},
 	}
 	for i := range o.Nodes {
 		for n := 250; n > 1; n-- {

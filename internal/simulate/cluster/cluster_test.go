@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/apiserver"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/cluster"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
@@ -213,7 +214,7 @@ func TestSameSeedSameTrace(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBed(t, seed)
 			defer b.close()
-			rnd := network.Chance(seed, "test")
+			rnd := chance.Seeded(seed).Of("test").Rand()
 			for i := range 300 {
 				pass(time.Duration(rnd.IntN(5000)) * time.Millisecond)
 				pods := b.Pods()

@@ -22,9 +22,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/apiserver"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/cluster"
-	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
 )
 
 // discover runs Prometheus' discovery of pods until ctx ends, and returns the targets that the built-in job keeps: the
@@ -97,7 +97,7 @@ func TestDiscovery(t *testing.T) {
 			defer b.close()
 			ctx, cancel := context.WithCancel(t.Context())
 			targets := b.discover(ctx)
-			rnd := network.Chance(seed, "test")
+			rnd := chance.Seeded(seed).Of("test").Rand()
 			for i := range 30 {
 				b.Start(fmt.Sprint("w", i%5))
 			}

@@ -72,7 +72,7 @@ func (d *Disk) Crash(content func(*Data) []byte, names map[string]*Data) *Disk {
 	}
 	after := NewWithChance(d.rnd)
 	after.Dirs, after.Special = maps.Clone(d.Dirs), maps.Clone(d.Special)
-	after.faults, after.capacity, after.moments = slices.Clone(d.faults), d.capacity, d.moments
+	after.faults, after.capacity, after.moments = d.faults.Clone(), d.capacity, d.moments
 	d.Dead = true
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		c := content(names[name])

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue/filesystem"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/faultlist"
 )
 
 const separator = string(filepath.Separator)
@@ -38,12 +39,12 @@ type Disk struct {
 	KeepsOpen bool // as Windows: a directory in which a file is open cannot be renamed
 	Evict     bool // a failed sync takes what was written from readers, too, as XFS and Btrfs may; else as ext4
 
-	faults   []namedFault // in the order in which they began
-	rnd      *rand.Rand   // draws for the faults
-	capacity int64        // 0: unlimited
-	cutIn    int          // calls until the power goes; 0: it stays
-	dark     bool         // the power went
-	moments  int64        // delays so far
+	faults   faultlist.List[Fault]
+	rnd      *rand.Rand // draws for the faults
+	capacity int64      // 0: unlimited
+	cutIn    int        // calls until the power goes; 0: it stays
+	dark     bool       // the power went
+	moments  int64      // delays so far
 }
 
 // Data is the content of a file, shared by its handles.

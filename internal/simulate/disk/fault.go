@@ -15,12 +15,7 @@ type Fault struct {
 	Delay  time.Duration // how long each call takes
 }
 
-type namedFault struct {
-	Fault
-	name string
-}
-
-func (f *Fault) concerns(call string) bool {
+func (f Fault) concerns(call string) bool {
 	return len(f.Calls) == 0 || slices.Contains(f.Calls, call)
 }
 
@@ -36,25 +31,19 @@ func (e *tornError) Unwrap() error { return e.error }
 func (d *Disk) Begin(name string, f Fault) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
-	d.remove(name)
-	d.faults = append(d.faults, namedFault{Fault: f, name: name})
+	d.faults.Begin(name, f)
 }
 
-// End ends a fault. There need not be one of that name.
+// End ends the fault with a name. It does nothing if there is none.
 func (d *Disk) End(name string) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
-	d.remove(name)
-}
-
-func (d *Disk) remove(name string) {
-	d.faults = slices.DeleteFunc(d.faults, func(f namedFault) bool { return f.name == name })
+	d.faults.End(name)
 }
 
 // faulty returns the error that the faults give a call, or nil. The caller holds Mu.
 func (d *Disk) faulty(call string) error {
-	for i := range d.faults {
-		f := &d.faults[i]
+	for f := range d.faults.All() {
 		if f.Err == nil || !f.concerns(call) || f.Chance > 0 && d.rnd.Float64() >= f.Chance {
 			continue
 		}
@@ -74,8 +63,8 @@ func (d *Disk) wait(call, name string) {
 		held = d.Hold(call, name)
 	}
 	delay := time.Duration(0)
-	for i := range d.faults {
-		if f := &d.faults[i]; f.concerns(call) {
+	for f := range d.faults.All() {
+		if f.concerns(call) {
 			delay += f.Delay
 		}
 	}

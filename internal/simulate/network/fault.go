@@ -2,7 +2,6 @@ package network
 
 import (
 	"net"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -37,9 +36,9 @@ const (
 	ToDialer             // responses
 )
 
-type namedFault struct {
+// activeFault is a fault that has begun, with the addresses that it concerns.
+type activeFault struct {
 	Fault
-	name     string
 	fromAddr string
 	toAddr   string
 	toPort   int // 0: any
@@ -49,13 +48,12 @@ type namedFault struct {
 func (n *Network) Begin(name string, f Fault) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	began := namedFault{Fault: f, name: name, fromAddr: n.addrOf(f.From), toAddr: n.addrOf(f.To)}
+	began := activeFault{Fault: f, fromAddr: n.addrOf(f.From), toAddr: n.addrOf(f.To)}
 	if host, port, err := net.SplitHostPort(f.To); err == nil {
 		began.toAddr = n.addrOf(host)
 		began.toPort, _ = strconv.Atoi(port)
 	}
-	n.remove(name)
-	n.faults = append(n.faults, began)
+	n.faults.Begin(name, began)
 	n.applyFaults()
 	if f.Kind == Reset {
 		for _, l := range n.sortedLinks() {
@@ -66,11 +64,11 @@ func (n *Network) Begin(name string, f Fault) {
 	}
 }
 
-// End ends a fault. There need not be one of that name.
+// End ends the fault with a name. It does nothing if there is none.
 func (n *Network) End(name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.remove(name)
+	n.faults.End(name)
 	n.applyFaults()
 }
 
@@ -82,11 +80,7 @@ func (n *Network) addrOf(name string) string {
 	return name
 }
 
-func (n *Network) remove(name string) {
-	n.faults = slices.DeleteFunc(n.faults, func(f namedFault) bool { return f.name == name })
-}
-
-func (f *namedFault) concerns(from, to string, port int) bool {
+func (f activeFault) concerns(from, to string, port int) bool {
 	return (f.fromAddr == "" || f.fromAddr == from) && (f.toAddr == "" || f.toAddr == to) &&
 		(f.toPort == 0 || f.toPort == port)
 }
@@ -111,8 +105,7 @@ func (d Direction) indexes() []int {
 
 // effectOn returns the effect of all faults. The caller holds mu.
 func (n *Network) effectOn(from, to string, port int) (e effect) {
-	for i := range n.faults {
-		f := &n.faults[i]
+	for f := range n.faults.All() {
 		if !f.concerns(from, to, port) {
 			continue
 		}

@@ -38,8 +38,8 @@ func newLink(from, to *Host, local, remote *net.TCPAddr) *Conn {
 		left: [2]int64{never, never},
 	}
 	l.effect = n.effectOn(l.from, l.to, l.port)
-	for i := range n.faults {
-		if f := &n.faults[i]; f.Kind == Reset && f.concerns(l.from, l.to, l.port) {
+	for f := range n.faults.All() {
+		if f.Kind == Reset && f.concerns(l.from, l.to, l.port) {
 			l.countDown(f.Fault)
 		}
 	}

@@ -3,7 +3,6 @@ package network
 import (
 	"cmp"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -13,6 +12,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/faultlist"
 )
 
 // Network connects hosts. Safe for concurrent use.
@@ -24,11 +26,11 @@ type Network struct {
 	rnd     *rand.Rand
 	hosts   map[string]*Host  // by address
 	names   map[string]string // addresses by name
-	faults  []namedFault      // in the order in which they began
-	links   map[uint64]*link  // those of which an end is open
-	dials   map[string]int    // that wait, by the address of the host that dials
-	lastID  uint64            // of a link
-	moments int64             // given out so far
+	faults  faultlist.List[activeFault]
+	links   map[uint64]*link // those of which an end is open
+	dials   map[string]int   // that wait, by the address of the host that dials
+	lastID  uint64           // of a link
+	moments int64            // given out so far
 }
 
 // never is a time that does not come.
@@ -37,17 +39,9 @@ const never = math.MaxInt64
 // New returns a network without hosts.
 func New(seed uint64) *Network {
 	return &Network{
-		seed: seed, began: time.Now(), rnd: Chance(seed, "network"), hosts: map[string]*Host{},
+		seed: seed, began: time.Now(), rnd: chance.Seeded(seed).Of("network").Rand(), hosts: map[string]*Host{},
 		names: map[string]string{}, links: map[uint64]*link{}, dials: map[string]int{},
 	}
-}
-
-// Chance returns a source of chance for one owner. The same seed and name give the same draws, however many draws
-// other owners make.
-func Chance(seed uint64, name string) *rand.Rand {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(name))
-	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
 
 // Host adds a host at an IP address that no other host has. The names resolve to it from now on.
@@ -149,7 +143,7 @@ func (n *Network) latencyOf(a, b string) time.Duration {
 	if a == b {
 		return 20 * time.Microsecond
 	}
-	rnd := Chance(n.seed, "latency "+min(a, b)+" "+max(a, b))
+	rnd := chance.Seeded(n.seed).Of("latency " + min(a, b) + " " + max(a, b)).Rand()
 	return 50*time.Microsecond + min(time.Duration(rnd.ExpFloat64()*float64(300*time.Microsecond)), 3*time.Millisecond)
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
 )
 
@@ -70,7 +71,7 @@ func (s *stream) receive(t *testing.T, c net.Conn, rnd *rand.Rand) {
 func underFaults(t *testing.T, seed uint64) (streams []*stream) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network.New(seed)
-		rnd := network.Chance(seed, "faults")
+		rnd := chance.Seeded(seed).Of("faults").Rand()
 		l, err := n.Host("10.0.1.1").Listen("tcp", ":1")
 		if err != nil {
 			t.Fatal(err)
@@ -89,12 +90,12 @@ func underFaults(t *testing.T, seed uint64) (streams []*stream) {
 			s := &stream{}
 			streams = append(streams, s)
 			ends.Go(func() {
-				s.send(c, network.Chance(seed, fmt.Sprint("writer ", i)))
+				s.send(c, chance.Seeded(seed).Of(fmt.Sprint("writer ", i)).Rand())
 				_, _ = io.Copy(io.Discard, c) // until the reader has closed
 				_ = c.Close()
 			})
 			ends.Go(func() {
-				s.receive(t, a, network.Chance(seed, fmt.Sprint("reader ", i)))
+				s.receive(t, a, chance.Seeded(seed).Of(fmt.Sprint("reader ", i)).Rand())
 				_ = a.Close()
 			})
 		}

@@ -8,12 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/faultlist"
 )
 
 // Series is a series that the receiver has seen.
@@ -35,8 +36,8 @@ type Receiver struct {
 	server *http.Server
 	served chan error
 
-	mu       sync.Mutex       // guards the following; locked while a request is judged, never while it waits
-	faults   []namedFault     // by begin
+	mu       sync.Mutex // guards the following; locked while a request is judged, never while it waits
+	faults   faultlist.List[Fault]
 	pauses   map[string]pause // by the host of the sender that was asked for it
 	doubts   int              // faults of the network that may lose answers
 	builder  labels.ScratchBuilder
@@ -48,11 +49,6 @@ type Receiver struct {
 
 // pause is a time without requests, which an answer asked for with Retry-After.
 type pause struct{ from, to time.Time }
-
-type namedFault struct {
-	name string
-	Fault
-}
 
 // underWay is how long after an answer with Retry-After a request may arrive that was sent before the answer came.
 const underWay = 500 * time.Millisecond
@@ -93,18 +89,18 @@ func (r *Receiver) Close() error {
 	return err
 }
 
-// Begin starts a fault under a name. The fault that began last is in force.
+// Begin begins a fault. An earlier one of the same name ends. The fault that began last is in force.
 func (r *Receiver) Begin(name string, f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.faults = append(r.faults, namedFault{name, f})
+	r.faults.Begin(name, f)
 }
 
-// End ends the fault with a name.
+// End ends the fault with a name. It does nothing if there is none.
 func (r *Receiver) End(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.faults = slices.DeleteFunc(r.faults, func(f namedFault) bool { return f.name == name })
+	r.faults.End(name)
 }
 
 // Counts returns what has happened so far.
@@ -192,10 +188,7 @@ func (r *Receiver) begin(from string) Fault {
 		r.counts.Early++
 		r.problem("a request of %s, %v before the end of a pause of %v", from, p.to.Sub(now), p.to.Sub(p.from))
 	}
-	if n := len(r.faults); n > 0 {
-		return r.faults[n-1].Fault
-	}
-	return Fault{}
+	return r.faults.Last()
 }
 
 // Doubt adds to the number of faults of the network that may lose answers. While there is one, nobody is known to have

@@ -3,10 +3,10 @@ package sidecar
 import (
 	"net"
 	"regexp"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/faultlist"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
 )
 
@@ -30,8 +30,8 @@ type Envoy struct {
 
 	mu     sync.Mutex // guards the following; not held while something waits
 	model  *model
-	faults []namedFault // in the order in which they began
-	conns  []net.Conn   // in the order in which they were accepted
+	faults faultlist.List[Fault]
+	conns  []net.Conn // in the order in which they were accepted
 	spare  []*answer
 
 	lastFilter *regexp.Regexp // of a request; nil: there was none
@@ -109,37 +109,22 @@ const (
 	Duplicate                   // a series twice, with different values
 )
 
-type namedFault struct {
-	Fault
-	name string
-}
-
 // Begin begins a fault. An earlier one of the same name ends. The fault that began last is in force.
 func (e *Envoy) Begin(name string, f Fault) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.remove(name)
-	e.faults = append(e.faults, namedFault{Fault: f, name: name})
+	e.faults.Begin(name, f)
 }
 
-// End ends a fault. There need not be one of that name.
+// End ends the fault with a name. It does nothing if there is none.
 func (e *Envoy) End(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.remove(name)
-}
-
-func (e *Envoy) remove(name string) {
-	e.faults = slices.DeleteFunc(e.faults, func(f namedFault) bool { return f.name == name })
+	e.faults.End(name)
 }
 
 // fault returns the fault in force. The caller holds mu.
-func (e *Envoy) fault() Fault {
-	if len(e.faults) == 0 {
-		return Fault{}
-	}
-	return e.faults[len(e.faults)-1].Fault
-}
+func (e *Envoy) fault() Fault { return e.faults.Last() }
 
 // Serve answers requests until the listener is closed. No connection or goroutine is left when it returns.
 func (e *Envoy) Serve(l net.Listener) {

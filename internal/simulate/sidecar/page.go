@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
+	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 )
 
 // Series is one series of a page. It is immutable. A series that vanishes and comes back has another Series.
@@ -110,7 +110,8 @@ type model struct {
 }
 
 func newModel(o Options) *model {
-	m := &model{options: o, rnd: network.Chance(o.Seed, "sidecar "+o.Namespace+"/"+o.Pod), nextPeer: int(spread(o.Pod))}
+	rnd := chance.Seeded(o.Seed).Of("sidecar " + o.Namespace + "/" + o.Pod).Rand()
+	m := &model{options: o, rnd: rnd, nextPeer: int(spread(o.Pod))}
 	m.started = time.Now()
 	m.at = m.started
 	for _, f := range fixedFamilies {
