@@ -1,5 +1,5 @@
-// Package filesystem is the part of a file system that a queue uses, and the machine's own. Tests and simulations have
-// others.
+// Package filesystem declares the part of a file system that a queue uses, and implements it for the machine. Tests and
+// simulations have other implementations.
 package filesystem
 
 import (
@@ -25,7 +25,8 @@ type FS interface {
 	Rename(from, to string) error
 	// SyncDir makes the names in a directory durable.
 	SyncDir(dir string) error
-	// Lock takes a lock that ends with the process. It fails at once if another process has it.
+	// Lock locks a file until Close or the end of the process. It fails at once with ErrLocked if another process has
+	// the lock.
 	Lock(name string) (io.Closer, error)
 }
 
@@ -35,7 +36,8 @@ type File interface {
 	io.WriterAt
 	io.Closer
 	Size() (int64, error)
-	// Data returns the first offset, not before at, that is not in a hole of a sparse file. A hole reads as zeros.
+	// Data returns the offset of the first byte, at or after at, that is outside the holes of a sparse file. A hole
+	// reads as zeros.
 	Data(at int64) int64
 	Truncate(size int64) error
 	Sync() error
@@ -103,7 +105,7 @@ func (osFS) ReadDir(dir string) ([]Entry, error) {
 	return entries, nil
 }
 
-// ErrNotRegular says that a name belongs to a symbolic link, a directory or the like.
+// ErrNotRegular is the error of Open for a symbolic link, a directory, a pipe or a device.
 var ErrNotRegular = errors.New("is not a regular file")
 
 func (osFS) Open(name string, create bool) (File, error) {
@@ -132,7 +134,7 @@ func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 
 func (osFS) SyncDir(dir string) error {
 	if runtime.GOOS == "windows" {
-		return nil // has no such call
+		return nil // Windows cannot sync a directory
 	}
 	f, err := os.Open(dir)
 	if err != nil {
@@ -141,7 +143,7 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// ErrLocked says that another process has the lock.
+// ErrLocked is the error of Lock if another process has the lock.
 var ErrLocked = errors.New("lock is taken")
 
 type lockedFile struct{ fileutil.Releaser }

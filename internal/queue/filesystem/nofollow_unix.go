@@ -4,5 +4,5 @@ package filesystem
 
 import "syscall"
 
-// noFollow has an open fail where the name is a symbolic link.
+// noFollow makes open fail for a symbolic link.
 const noFollow = syscall.O_NOFOLLOW

@@ -27,7 +27,7 @@ type Options struct {
 	API     *apiserver.Server
 	Seed    uint64
 	Nodes   int // 0: 3
-	Series  int // on each page, about; 0: 50
+	Series  int // approximate number of series on a page; 0: 50
 
 	Changed func(*Pod, State)         // called after a pod has reached a state; may be nil
 	Served  func(*Pod, *sidecar.Page) // called after each answer of an Envoy; may be nil
@@ -309,7 +309,7 @@ func (c *Cluster) Lose(node int) {
 	})
 }
 
-// Show puts all pods into the API server again, as they are. It mends what Rewind of the API server took back.
+// Show puts all pods into the API server again, as it should show them. Call it after Rewind.
 func (c *Cluster) Show() {
 	c.mu.Lock()
 	defer c.unlock()

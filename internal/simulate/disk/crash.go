@@ -39,7 +39,7 @@ func (d *Disk) CutAt(call int) {
 func (d *Disk) hasPower() bool {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
-	return !d.dark
+	return !d.powerLost
 }
 
 // lasts reports whether a power cut keeps the directories above a name. The caller holds Mu.
@@ -62,8 +62,8 @@ func (d *Disk) durableNames() map[string]*Data {
 	return names
 }
 
-// Crash returns a disk with some names of this one, of which d is no longer used. A nil map stands for all names. The
-// content of each file is what a function makes of it, which is called in the order of names.
+// Crash returns a disk with the given names (nil: all) of d, and kills d. content returns the bytes of each file; it is
+// called in the order of names.
 func (d *Disk) Crash(content func(*Data) []byte, names map[string]*Data) *Disk {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()

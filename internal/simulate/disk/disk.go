@@ -39,12 +39,12 @@ type Disk struct {
 	KeepsOpen bool // as Windows: a directory in which a file is open cannot be renamed
 	Evict     bool // a failed sync takes what was written from readers, too, as XFS and Btrfs may; else as ext4
 
-	faults   faultlist.List[Fault]
-	rnd      *rand.Rand // draws for the faults
-	capacity int64      // 0: unlimited
-	cutIn    int        // calls until the power goes; 0: it stays
-	dark     bool       // the power went
-	moments  int64      // delays so far
+	faults    faultlist.List[Fault]
+	rnd       *rand.Rand // draws for the faults
+	capacity  int64      // 0: unlimited
+	cutIn     int        // calls until the power goes; 0: it stays
+	powerLost bool
+	moments   int64 // delays so far
 }
 
 // Data is the content of a file, shared by its handles.
@@ -82,7 +82,7 @@ var ErrKilled = errors.New("killed")
 // ErrPowerLost is the error of all calls after the power of a disk went.
 var ErrPowerLost = errors.New("power lost")
 
-// ErrShort has a write fail that has written half.
+// ErrShort makes a write fail after it wrote half of its bytes.
 var ErrShort = errors.New("short write")
 
 // New returns an empty disk. Faults with a chance draw from a source of their own, always the same.
@@ -110,14 +110,14 @@ func (d *Disk) call(call, name string) error {
 	switch {
 	case d.Dead:
 		return ErrKilled
-	case d.dark:
+	case d.powerLost:
 		return ErrPowerLost
 	}
 	d.Calls[call]++
 	d.N++
 	if d.cutIn > 0 {
 		if d.cutIn--; d.cutIn == 0 {
-			d.dark = true
+			d.powerLost = true
 			return ErrPowerLost
 		}
 	}

@@ -10,7 +10,7 @@ import (
 type Fault struct {
 	Calls  []string      // "write", "sync", "syncdir", "open", "read", "truncate", "rename", …; empty: all
 	Err    error         // such as syscall.EIO; nil: none
-	Chance float64       // of a call to fail; 0: each call fails
+	Chance float64       // probability from 0 to 1 that a call fails; 0: each call fails
 	Torn   bool          // a write that fails writes a part
 	Delay  time.Duration // how long each call takes
 }
@@ -19,7 +19,7 @@ func (f Fault) concerns(call string) bool {
 	return len(f.Calls) == 0 || slices.Contains(f.Calls, call)
 }
 
-// tornError has a write fail that has written a part.
+// tornError makes a write fail after it wrote a random part of its bytes.
 type tornError struct{ error }
 
 func (e *tornError) Unwrap() error { return e.error }

@@ -35,10 +35,10 @@ func (f *File) ReadAt(b []byte, at int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt implements filesystem.File. It writes half of b if the call fails with ErrShort, a part if the disk is full
-// or a fault tears it, and all, of which a power cut may keep any part, if that is when the power goes.
+// WriteAt implements filesystem.File. It writes half of b if the call fails with ErrShort, and a part if the disk is
+// full or a fault tears it. If the power goes during the call, all of b is written, and CutPower keeps any part of it.
 func (f *File) WriteAt(b []byte, at int64) (int, error) {
-	lit := f.disk.hasPower()
+	hadPower := f.disk.hasPower()
 	err := f.begin("write")
 	defer f.disk.Mu.Unlock()
 	torn := (*tornError)(nil)
@@ -47,7 +47,7 @@ func (f *File) WriteAt(b []byte, at int64) (int, error) {
 		b = b[:len(b)/2]
 	case errors.As(err, &torn):
 		b, err = b[:f.disk.rnd.IntN(len(b)+1)], torn.error
-	case errors.Is(err, ErrPowerLost) && lit:
+	case errors.Is(err, ErrPowerLost) && hadPower:
 		f.write(b, at)
 		return 0, err
 	case err != nil:

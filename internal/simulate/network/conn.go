@@ -18,7 +18,8 @@ type Conn struct {
 	host          *Host
 	peer          *Conn
 	local, remote *net.TCPAddr
-	toward        int // index of the direction of what it writes
+	// index in link.left and effect.rate of the direction that this end writes: 0 to the listener, 1 to the dialer
+	toward int
 
 	// Network.mu guards the following.
 	in, out       *half
@@ -30,7 +31,7 @@ type Conn struct {
 	readShut      bool
 	resetAt       int64 // when it fails; never
 	resetErr      syscall.Errno
-	resetTold     bool // a call has returned resetErr
+	resetReported bool // a call has returned resetErr
 }
 
 // Sent returns the number of bytes written.
@@ -82,7 +83,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
-// earliest returns when to look again: at a deadline, unless it is 0, or at an event.
+// earliest returns the earlier of a deadline, where 0 is none, and an event.
 func earliest(deadline, event int64) int64 {
 	if deadline == 0 {
 		return event
@@ -124,10 +125,10 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 // failsNow reports whether a call returns resetErr. As on Linux, one call does. Later ones find a connection that was
 // shut, and so do all calls if the peer's stream had ended before.
 func (c *Conn) failsNow(now int64) bool {
-	if c.resetAt > now || c.resetTold || c.in.finAt <= c.resetAt {
+	if c.resetAt > now || c.resetReported || c.in.finAt <= c.resetAt {
 		return false
 	}
-	c.resetTold = true
+	c.resetReported = true
 	return true
 }
 
@@ -150,30 +151,30 @@ func (c *Conn) send(p []byte) {
 	}
 }
 
-// transmit has bytes arrive at the peer.
+// transmit schedules the arrival of p at the peer.
 func (c *Conn) transmit(p []byte) {
 	l, n := c.link, c.link.net
 	switch {
 	case l.vanished && n.hosts[c.peer.host.addr] != nil && !l.effect.blackHole: // another host has its address
 		n.failAt(c, n.moment(2*l.latency()), syscall.ECONNRESET)
-		c.out.waste(len(p))
+		c.out.discard(len(p))
 		return
 	case l.isSilent():
 		if !c.out.inFlight() && c.resetErr == syscall.ETIMEDOUT {
-			c.resetAt = n.moment(unconfirmedDies)
+			c.resetAt = n.moment(retransmitTimeout)
 		}
 		c.out.put(p, never)
 		return
 	case c.peer.closed:
 		n.resetAt(c, n.moment(2*l.latency()))
-		c.out.waste(len(p))
+		c.out.discard(len(p))
 		return
 	case c.peer.readShut:
-		c.out.waste(len(p))
+		c.out.discard(len(p))
 		return
 	}
 	if rate := l.effect.rate[c.toward]; rate > 0 {
-		c.trickle(p, rate)
+		c.sendAtRate(p, rate)
 	} else {
 		c.out.put(p, n.momentAfter(n.now()+int64(l.latency()), c.out.lastAt))
 	}
@@ -183,8 +184,9 @@ func (c *Conn) transmit(p []byte) {
 // leastPiece is the least number of bytes that arrive together at a limited rate.
 const leastPiece = 64
 
-// trickle has bytes arrive at a rate, ten times a second.
-func (c *Conn) trickle(p []byte, rate int) {
+// sendAtRate schedules the arrival of p in pieces: the bytes of a tenth of a second, but at least leastPiece. The last
+// piece may be smaller.
+func (c *Conn) sendAtRate(p []byte, rate int) {
 	n := c.link.net
 	c.out.freeAt = max(c.out.freeAt, n.now())
 	for len(p) > 0 {
@@ -206,13 +208,13 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// leave closes an end, about which a function tells the peer. The caller holds mu.
-func (c *Conn) leave(tell func(*Conn)) {
+// leave closes the end. notify does what the peer notices of it. The caller holds mu.
+func (c *Conn) leave(notify func(*Conn)) {
 	if c.closed {
 		return
 	}
 	c.closed = true
-	tell(c)
+	notify(c)
 	delete(c.host.ends, c)
 	if c.peer.closed {
 		delete(c.link.net.links, c.link.id)
@@ -267,7 +269,7 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// CloseRead has reads return io.EOF. What still comes is thrown away.
+// CloseRead makes reads return io.EOF. Bytes that arrive later are discarded.
 func (c *Conn) CloseRead() error {
 	c.link.net.mu.Lock()
 	defer c.link.net.mu.Unlock()

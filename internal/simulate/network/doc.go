@@ -1,5 +1,5 @@
-// Package network is a network in memory for simulations: hosts with addresses, listeners, and TCP connections whose
-// bytes take their time.
+// Package network is a network in memory for simulations: hosts with addresses, listeners, and TCP connections that
+// deliver bytes after a delay.
 //
 // A run repeats exactly. Latencies come from a seed, and each delivery has a nanosecond of its own, so the order in
 // which goroutines wake does not depend on ties: a message that is due at 00:00:01.000250 arrives at

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Fault is what happens to packets between two hosts, of connections that exist and of new ones.
+// Fault changes how packets travel between hosts, on existing and on new connections.
 type Fault struct {
 	Kind     Kind
-	From, To string        // who dials, who listens: an address or name, of To also with a port; empty: anyone
-	Toward   Direction     // of Reset and Slow: which bytes
-	After    int           // of Reset: how many bytes of each connection still pass
+	From, To string        // hosts that dial and listen: addresses, To also with a port; empty: all hosts
+	Toward   Direction     // of Reset and Slow: the direction of the bytes
+	After    int           // of Reset: bytes per connection and direction that pass before the reset
 	Rate     int           // of Slow: bytes per second
 	Delay    time.Duration // of Delay: added to the latency
 }
@@ -22,9 +22,9 @@ type Kind uint8
 const (
 	Refuse    Kind = iota + 1 // dials are refused, as if nobody listened
 	BlackHole                 // packets vanish; what was sent is sent again when the fault ends
-	Reset                     // connections are reset when their next bytes are sent, at the earliest
-	Slow                      // bytes take their time
-	Delay                     // packets take longer
+	Reset                     // After bytes of each connection pass; the next byte resets it
+	Slow                      // bytes pass at Rate
+	Delay                     // packets take Delay longer
 )
 
 // Direction says which bytes of a connection a fault is about.
@@ -36,21 +36,20 @@ const (
 	ToDialer             // responses
 )
 
-// activeFault is a fault that has begun, with the addresses that it concerns.
+// activeFault is a fault that has begun, with the host and port of To.
 type activeFault struct {
 	Fault
-	fromAddr string
-	toAddr   string
-	toPort   int // 0: any
+	toAddr string
+	toPort int // 0: any
 }
 
 // Begin begins a fault. An earlier one of the same name ends.
 func (n *Network) Begin(name string, f Fault) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	began := activeFault{Fault: f, fromAddr: n.addrOf(f.From), toAddr: n.addrOf(f.To)}
+	began := activeFault{Fault: f, toAddr: f.To}
 	if host, port, err := net.SplitHostPort(f.To); err == nil {
-		began.toAddr = n.addrOf(host)
+		began.toAddr = host
 		began.toPort, _ = strconv.Atoi(port)
 	}
 	n.faults.Begin(name, began)
@@ -72,16 +71,8 @@ func (n *Network) End(name string) {
 	n.applyFaults()
 }
 
-// addrOf returns the address of a name; of others what was given. The caller holds mu.
-func (n *Network) addrOf(name string) string {
-	if addr, ok := n.resolve(name); ok {
-		return addr
-	}
-	return name
-}
-
 func (f activeFault) concerns(from, to string, port int) bool {
-	return (f.fromAddr == "" || f.fromAddr == from) && (f.toAddr == "" || f.toAddr == to) &&
+	return (f.From == "" || f.From == from) && (f.toAddr == "" || f.toAddr == to) &&
 		(f.toPort == 0 || f.toPort == port)
 }
 

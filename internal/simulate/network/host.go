@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -14,7 +15,7 @@ import (
 	"time"
 )
 
-// firstPort is where the ports begin that a host chooses itself.
+// firstPort is the first ephemeral port.
 const firstPort = 32768
 
 // backlog is how many connections wait to be accepted. Linux has 4096; then a dial is not answered.
@@ -61,8 +62,8 @@ func (h *Host) Cut() {
 	}
 }
 
-// end takes the host off the network, and leaves each of its connections by a function.
-func (h *Host) end(leave func(*Conn)) {
+// end takes the host off the network and closes its connections. notify does what the peer of each notices.
+func (h *Host) end(notify func(*Conn)) {
 	n := h.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -73,10 +74,10 @@ func (h *Host) end(leave func(*Conn)) {
 	delete(n.hosts, h.addr)
 	close(h.gone)
 	for _, port := range slices.Sorted(maps.Keys(h.listeners)) {
-		h.listeners[port].close(leave)
+		h.listeners[port].close(notify)
 	}
 	for _, c := range h.sortedEnds() {
-		c.leave(leave)
+		c.leave(notify)
 	}
 }
 
@@ -173,12 +174,12 @@ func (l *listener) Close() error {
 	return nil
 }
 
-// close leaves connections that nobody accepted. The caller holds host.net.mu.
-func (l *listener) close(leave func(*Conn)) {
+// close also closes connections that nobody accepted. The caller holds host.net.mu.
+func (l *listener) close(notify func(*Conn)) {
 	l.closed = true
 	delete(l.host.listeners, l.addr.Port)
 	for _, c := range l.queue {
-		c.leave(leave)
+		c.leave(notify)
 	}
 	l.queue = nil
 	l.waiting.Broadcast()
@@ -196,7 +197,7 @@ var synPauses = [...]time.Duration{
 // noRoute is how long the last router looks for a host before it answers that there is none.
 const noRoute = 3 * time.Second
 
-// Dial connects to an address such as "10.0.0.1:15090" or "receiver:9090". It fits net.Dialer's DialContext.
+// Dial connects to an address such as "10.0.0.1:15090". Names do not resolve. It fits net.Dialer's DialContext.
 func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := &dial{host: h, ctx: ctx}
 	n := h.net
@@ -223,7 +224,7 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 type dial struct {
 	host *Host
 	ctx  context.Context
-	to   *net.TCPAddr // nil until the name is resolved
+	to   *net.TCPAddr // nil until the address is parsed
 	addr string       // of the host at to
 }
 
@@ -256,14 +257,12 @@ func (d *dial) find(network, addr string) error {
 	if err != nil {
 		return &net.AddrError{Err: "invalid port", Addr: addr}
 	}
-	n := d.host.net
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	found, ok := n.resolve(name)
-	if !ok {
+	ip, err := netip.ParseAddr(name)
+	if err != nil {
 		return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 	}
-	d.to, d.addr = &net.TCPAddr{IP: net.ParseIP(found), Port: int(port)}, found
+	d.addr = ip.Unmap().String()
+	d.to = &net.TCPAddr{IP: net.ParseIP(d.addr), Port: int(port)}
 	if d.to.IP.IsLoopback() {
 		d.addr = d.host.addr
 	}
@@ -303,7 +302,7 @@ func (d *dial) try() (*Conn, error) {
 	return c, err
 }
 
-// arrive is the answer to a SYN that has arrived.
+// arrive returns the answer to a SYN that has arrived: a connection or an error.
 func (d *dial) arrive() (*Conn, error) {
 	n := d.host.net
 	n.mu.Lock()

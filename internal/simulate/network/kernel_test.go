@@ -59,7 +59,7 @@ func (o *observed) write(c tcp, text string) {
 	o.note("write", n, err)
 }
 
-// settle writes until a write fails, which tells that a reset has come, and notes that error only.
+// settle writes until a write fails, which shows that the reset has arrived, and notes only that error.
 func (o *observed) settle(c tcp) {
 	for range 10_000 {
 		if n, err := c.Write([]byte("x")); err != nil {

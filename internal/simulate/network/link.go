@@ -7,19 +7,19 @@ import (
 )
 
 const (
-	// keepAliveDies is how long an idle connection without a peer lasts: a probe after 30 s, nine more every 15 s.
-	keepAliveDies = 165 * time.Second
-	// unconfirmedDies is how long one lasts on which something was sent (net.ipv4.tcp_retries2).
-	unconfirmedDies = 924 * time.Second
-	// mostRepeatPause is the longest pause before a packet is sent again.
-	mostRepeatPause = 120 * time.Second
+	// keepAliveTimeout is how long an idle connection without a peer lasts: a probe after 30 s, nine more every 15 s.
+	keepAliveTimeout = 165 * time.Second
+	// retransmitTimeout is how long a connection with unacknowledged bytes lasts (net.ipv4.tcp_retries2 = 15).
+	retransmitTimeout = 924 * time.Second
+	// maxRetransmitPause is the longest pause before a packet is sent again.
+	maxRetransmitPause = 120 * time.Second
 )
 
 // link is a connection with its two ends. Network.mu guards it.
 type link struct {
 	net      *Network
 	id       uint64
-	from, to string // addresses
+	from, to string // addresses of the hosts that dial and listen
 	port     int    // of the listener
 	base     time.Duration
 	ends     [2]*Conn // who listens, who dials: the bytes of direction i are read by ends[i]
@@ -85,18 +85,18 @@ func (l *link) beginSilence() {
 		if c.closed {
 			continue
 		}
-		patience := keepAliveDies
+		timeout := keepAliveTimeout
 		if c.out.inFlight() {
-			patience = unconfirmedDies
+			timeout = retransmitTimeout
 		}
-		n.failAt(c, n.moment(patience), syscall.ETIMEDOUT)
+		n.failAt(c, n.moment(timeout), syscall.ETIMEDOUT)
 	}
 }
 
 // endSilence sends again what was lost.
 func (l *link) endSilence() {
 	n := l.net
-	longest := min(time.Duration(n.now()-l.silent), mostRepeatPause)
+	longest := min(time.Duration(n.now()-l.silent), maxRetransmitPause)
 	for _, reader := range l.ends {
 		if reader.resetAt > n.now() {
 			reader.resetAt = never
@@ -107,24 +107,23 @@ func (l *link) endSilence() {
 			continue
 		}
 		again := l.latency() + time.Duration(n.rnd.Int64N(int64(longest)+1))
-		switch {
-		case reader.closed: // its kernel does not know the connection
+		if reader.closed { // its kernel does not know the connection
 			n.resetAt(reader.peer, n.moment(again+l.latency()))
-		default:
+		} else {
 			reader.in.sendAgain(n.momentAfter(n.now()+int64(again), reader.in.lastAt), n)
 			reader.readers.wakeAt(reader.in.next(), n)
 		}
 	}
 }
 
-// resetAt has a reset arrive at an end, unless packets vanish. The caller holds mu.
+// resetAt schedules the arrival of a reset at an end, unless packets vanish. The caller holds mu.
 func (n *Network) resetAt(c *Conn, at int64) {
 	if !c.link.isSilent() {
 		n.failAt(c, at, syscall.ECONNRESET)
 	}
 }
 
-// failAt has an end fail at a time, unless it fails earlier. The caller holds mu.
+// failAt schedules the failure of an end, unless it fails earlier. The caller holds mu.
 func (n *Network) failAt(c *Conn, at int64, why syscall.Errno) {
 	if c.closed || at >= c.resetAt {
 		return
@@ -202,8 +201,8 @@ func (h *half) take(p []byte, by int64) int {
 	return n
 }
 
-// waste counts bytes that were written, and that nobody will read.
-func (h *half) waste(bytes int) {
+// discard counts bytes that were written, and that nobody will read.
+func (h *half) discard(bytes int) {
 	h.drop()
 	h.sent += int64(bytes)
 	h.taken = h.sent
@@ -232,7 +231,7 @@ func (h *half) lost() bool {
 	return h.finOut && h.finAt == never || h.first < len(h.chunks) && h.chunks[len(h.chunks)-1].at == never
 }
 
-// sendAgain has all that was lost arrive at one time.
+// sendAgain schedules the arrival of all that was lost at one time.
 func (h *half) sendAgain(at int64, n *Network) {
 	for i := h.first; i < len(h.chunks); i++ {
 		if h.chunks[i].at == never {

@@ -24,8 +24,7 @@ type Network struct {
 
 	mu      sync.Mutex // guards the following, and all hosts, listeners and connections
 	rnd     *rand.Rand
-	hosts   map[string]*Host  // by address
-	names   map[string]string // addresses by name
+	hosts   map[string]*Host // by address
 	faults  faultlist.List[activeFault]
 	links   map[uint64]*link // those of which an end is open
 	dials   map[string]int   // that wait, by the address of the host that dials
@@ -34,18 +33,19 @@ type Network struct {
 }
 
 // never is a time that does not come.
+// All int64 times of the package are nanoseconds since the Network was made.
 const never = math.MaxInt64
 
 // New returns a network without hosts.
 func New(seed uint64) *Network {
 	return &Network{
 		seed: seed, began: time.Now(), rnd: chance.Seeded(seed).Of("network").Rand(), hosts: map[string]*Host{},
-		names: map[string]string{}, links: map[uint64]*link{}, dials: map[string]int{},
+		links: map[uint64]*link{}, dials: map[string]int{},
 	}
 }
 
-// Host adds a host at an IP address that no other host has. The names resolve to it from now on.
-func (n *Network) Host(addr string, names ...string) *Host {
+// Host adds a host at an IP address that no other host has.
+func (n *Network) Host(addr string) *Host {
 	ip := netip.MustParseAddr(addr)
 	addr = ip.String()
 	n.mu.Lock()
@@ -58,16 +58,13 @@ func (n *Network) Host(addr string, names ...string) *Host {
 		ends: map[*Conn]bool{}, lastPort: firstPort,
 	}
 	n.hosts[addr] = h
-	for _, name := range names {
-		n.names[name] = addr
-	}
-	n.answerStrangers(h)
+	n.resetVanishedPeers(h)
 	return h
 }
 
-// answerStrangers resets connections to an earlier host of the address that has vanished. The peers still repeat
+// resetVanishedPeers resets connections to an earlier host of the address that has vanished. The peers still repeat
 // packets that nobody has confirmed. The caller holds mu.
-func (n *Network) answerStrangers(h *Host) {
+func (n *Network) resetVanishedPeers(h *Host) {
 	for _, l := range n.sortedLinks() {
 		for _, end := range l.ends {
 			if end.host.addr == h.addr && end.host != h && l.vanished && !end.peer.closed && end.peer.out.inFlight() {
@@ -145,13 +142,4 @@ func (n *Network) latencyOf(a, b string) time.Duration {
 	}
 	rnd := chance.Seeded(n.seed).Of("latency " + min(a, b) + " " + max(a, b)).Rand()
 	return 50*time.Microsecond + min(time.Duration(rnd.ExpFloat64()*float64(300*time.Microsecond)), 3*time.Millisecond)
-}
-
-// resolve returns the address of a name or address. The caller holds mu.
-func (n *Network) resolve(name string) (string, bool) {
-	if ip, err := netip.ParseAddr(name); err == nil {
-		return ip.Unmap().String(), true
-	}
-	addr, ok := n.names[name]
-	return addr, ok
 }

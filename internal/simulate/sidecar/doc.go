@@ -1,4 +1,4 @@
-// Package sidecar is the Envoy of a simulated pod: a page of metrics that lives, and a small HTTP/1.1 server.
+// Package sidecar simulates the Envoy of a pod: a metrics page that changes, and a small HTTP/1.1 server.
 //
 // A page has Istio's families for some peers of the pod, and a few of Envoy's own:
 //

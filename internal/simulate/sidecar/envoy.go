@@ -10,11 +10,11 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
 )
 
-// Options are what an Envoy is.
+// Options configure an Envoy.
 type Options struct {
 	Namespace, Pod, Workload string      // in the labels of Istio's families
-	Series                   int         // about so many on the page; 0: 50
-	Seed                     uint64      // of the mesh
+	Series                   int         // approximate number of series on the page; 0: 50
+	Seed                     uint64      // with Namespace and Pod, decides all random values
 	OpenMetrics              bool        // it answers in OpenMetrics if the request prefers that
 	Gzip                     bool        // it compresses if the request allows that
 	Served                   func(*Page) // called after each answer; may be nil
@@ -44,9 +44,6 @@ func New(o Options) *Envoy {
 	}
 	return &Envoy{options: o, model: newModel(o)}
 }
-
-// Options returns what New was given.
-func (e *Envoy) Options() Options { return e.options }
 
 // Restart begins the process again: its connections are closed, its counters begin at zero.
 func (e *Envoy) Restart() {
@@ -90,7 +87,7 @@ func (e *Envoy) Series() int {
 // Fault is what is wrong with the answers of an Envoy.
 type Fault struct {
 	Kind  Kind
-	Delay time.Duration // of Late
+	Delay time.Duration // how long an answer waits with Late
 	To    string        // of Redirect: a URL
 }
 
@@ -147,20 +144,18 @@ func (e *Envoy) Serve(l net.Listener) {
 	serving.Wait()
 }
 
-// Page is an answer.
+// Page is the report of one answer.
 type Page struct {
-	Envoy   *Envoy
 	Client  string    // address and port
 	Start   time.Time // when the request had come
 	End     time.Time // when the last byte was written, or the answer ended
 	Status  int       // 0: there was no answer
 	Fault   Kind      // 0: none
 	Whole   bool      // all of the answer was written
-	Query   string    // of the request
 	Samples []Sample  // what a parser finds in the whole page, in its order; borrowed until the callback returns
 
 	conn   *network.Conn // nil: of another network
-	offset int64         // of the last byte in the stream
+	offset int64         // in the stream, after the last byte of the answer
 }
 
 // Read reports whether the client has read the whole answer by now.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,10 +40,10 @@ const (
 
 // family is all lines under one TYPE.
 type family struct {
-	name  string
-	raw   string // the name of the stat in Envoy, on which a filter looks
-	kind  kind
-	stats []*stat // in the order in which they appeared
+	name     string
+	statName string // the name of the stat in Envoy, on which a filter looks
+	kind     kind
+	stats    []*stat // in the order in which they appeared
 }
 
 // appendHeader appends the line before the family's samples.
@@ -65,7 +66,7 @@ type stat struct {
 	pace    float64 // of a counter: mean growth per second
 	value   int64   // of a counter or gauge
 	buckets []int64 // of a histogram: not cumulative
-	sum     float64
+	sum     float64 // of a histogram: sum of the observed values, in ms
 }
 
 // line is a line of a page without its number.
@@ -79,8 +80,8 @@ var bounds = [...]string{"1", "5", "10", "50", "100", "500", "1000", "+Inf"}
 
 // fixedFamilies are the stats that belong to no peer, each with its name in Envoy and its labels.
 var fixedFamilies = [...]struct {
-	name, raw, labels string
-	kind              kind
+	name, statName, labels string
+	kind                   kind
 }{
 	{"envoy_cluster_upstream_cx_active", "cluster.xds-grpc.upstream_cx_active", `cluster_name="xds-grpc"`, gauge},
 	{"envoy_cluster_upstream_rq_total", "cluster.xds-grpc.upstream_rq_total", `cluster_name="xds-grpc"`, counter},
@@ -94,7 +95,7 @@ var fixedFamilies = [...]struct {
 // seriesOfPeer is how many series a peer brings.
 const seriesOfPeer = 4 + len(bounds) + 2
 
-// peerNames is how many names of peers there are. A name comes back when all others had their turn.
+// peerNames is how many names of peers there are. A name is used again after all others.
 const peerNames = 40
 
 // model is the state of a page. Envoy.mu guards it.
@@ -115,14 +116,14 @@ func newModel(o Options) *model {
 	m.started = time.Now()
 	m.at = m.started
 	for _, f := range fixedFamilies {
-		m.families = append(m.families, &family{name: f.name, raw: f.raw, kind: f.kind})
+		m.families = append(m.families, &family{name: f.name, statName: f.statName, kind: f.kind})
 		m.add(f.name, -1, f.labels)
 	}
 	for _, f := range []family{
 		{name: "istio_request_duration_milliseconds", kind: histogram}, {name: "istio_requests_total", kind: counter},
 		{name: "istio_tcp_received_bytes_total", kind: counter}, {name: "istio_tcp_sent_bytes_total", kind: counter},
 	} {
-		f.raw = "istiocustom." + f.name
+		f.statName = "istiocustom." + f.name
 		m.families = append(m.families, &f)
 	}
 	m.grow(max(1, (o.Series-len(fixedFamilies)+seriesOfPeer/2)/seriesOfPeer))
@@ -143,10 +144,9 @@ func (m *model) add(name string, peer int, labels string) {
 			continue
 		}
 		s := &stat{peer: peer, pace: m.rnd.Float64() * 50}
-		switch {
-		case f.kind != histogram:
+		if f.kind != histogram {
 			s.lines = []line{{text: name + "{" + labels + "} "}}
-		default:
+		} else {
 			s.buckets = make([]int64, len(bounds))
 			for _, le := range bounds {
 				s.lines = append(s.lines, line{text: name + "_bucket{" + labels + `,le="` + le + `"} `})
@@ -199,7 +199,7 @@ func learn(f *family, lines []line) {
 // grow adds peers that are not on the page, if there are names left.
 func (m *model) grow(peers int) {
 	for range min(peers, peerNames-len(m.peers)) {
-		for m.has(m.nextPeer % peerNames) {
+		for slices.Contains(m.peers, m.nextPeer%peerNames) {
 			m.nextPeer++
 		}
 		peer := m.nextPeer % peerNames
@@ -214,15 +214,6 @@ func (m *model) grow(peers int) {
 	}
 }
 
-func (m *model) has(peer int) bool {
-	for _, p := range m.peers {
-		if p == peer {
-			return true
-		}
-	}
-	return false
-}
-
 // labelsOf returns the labels that all stats of a peer have. Some values need escapes.
 func (m *model) labelsOf(peer int) string {
 	app := fmt.Sprintf("peer-%d", peer)
@@ -230,7 +221,8 @@ func (m *model) labelsOf(peer int) string {
 		app = `a \"quoted\" näme \\ with\nlines`
 	}
 	o := m.options
-	return fmt.Sprintf(`reporter="destination",source_workload="peer-%d",source_workload_namespace="shop",source_app="%s",`+
+	return fmt.Sprintf(`reporter="destination",`+
+		`source_workload="peer-%d",source_workload_namespace="shop",source_app="%s",`+
 		`destination_workload="%s",destination_workload_namespace="%s",destination_service="%s.%s.svc.cluster.local",`+
 		`request_protocol="http",response_flags="-",connection_security_policy="mutual_tls"`,
 		peer, app, o.Workload, o.Namespace, o.Workload, o.Namespace)
@@ -239,25 +231,20 @@ func (m *model) labelsOf(peer int) string {
 // shrink removes the oldest peers.
 func (m *model) shrink(peers int) {
 	peers = min(peers, len(m.peers))
-	gone := map[int]bool{}
-	for _, p := range m.peers[:peers] {
-		gone[p] = true
-	}
-	m.peers = append([]int(nil), m.peers[peers:]...)
+	gone := m.peers[:peers]
+	m.peers = m.peers[peers:]
 	for _, f := range m.families {
-		var kept []*stat
-		for _, s := range f.stats {
-			if gone[s.peer] {
-				m.series -= len(s.lines)
-			} else {
-				kept = append(kept, s)
+		f.stats = slices.DeleteFunc(f.stats, func(s *stat) bool {
+			if !slices.Contains(gone, s.peer) {
+				return false
 			}
-		}
-		f.stats = kept
+			m.series -= len(s.lines)
+			return true
+		})
 	}
 }
 
-// restart begins with zeros.
+// restart sets all stats to their first values.
 func (m *model) restart() {
 	m.started = time.Now()
 	m.at = m.started
@@ -268,7 +255,7 @@ func (m *model) restart() {
 	}
 }
 
-// advance has the mesh do its work up to now.
+// advance moves all stats forward to now.
 func (m *model) advance() {
 	now := time.Now()
 	seconds := now.Sub(m.at).Seconds()
@@ -306,7 +293,7 @@ func (m *model) advance() {
 // stats in whose names it finds nothing.
 func (m *model) appendPage(b []byte, samples []Sample, openMetrics bool, filter *regexp.Regexp) ([]byte, []Sample) {
 	for _, f := range m.families {
-		if len(f.stats) == 0 || filter != nil && !filter.MatchString(f.raw) {
+		if len(f.stats) == 0 || filter != nil && !filter.MatchString(f.statName) {
 			continue
 		}
 		b = f.appendHeader(b, openMetrics)

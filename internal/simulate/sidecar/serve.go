@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
@@ -24,7 +23,7 @@ const (
 	idleTimeout = time.Hour
 )
 
-// answer is the memory of an answer. It is used again.
+// answer holds the buffers of one answer. They are reused.
 type answer struct {
 	page    []byte
 	wire    []byte
@@ -149,7 +148,7 @@ func (e *Envoy) refuse(c net.Conn, why error) {
 func (e *Envoy) answer(c net.Conn, r request) bool {
 	a := e.take()
 	defer e.put(a)
-	p := &Page{Envoy: e, Client: c.RemoteAddr().String(), Start: time.Now(), Query: string(r.query)}
+	p := &Page{Client: c.RemoteAddr().String(), Start: time.Now()}
 	p.conn, _ = c.(*network.Conn)
 	e.mu.Lock()
 	f := e.fault()
@@ -158,7 +157,7 @@ func (e *Envoy) answer(c net.Conn, r request) bool {
 	ok := e.wait(c, f)
 	if ok {
 		ok = e.render(a, p, &r, f)
-		if p.conn != nil { // before the write: the connection does not count what a client that is gone never gets
+		if p.conn != nil { // before Write: a Reset fault may cut bytes off, which Sent does not count
 			p.offset = p.conn.Sent() + int64(len(a.wire))
 		}
 		_, err := c.Write(a.wire)
@@ -173,7 +172,7 @@ func (e *Envoy) answer(c net.Conn, r request) bool {
 	return ok
 }
 
-// wait waits as a fault has it. It returns false if there is no answer.
+// wait delays the answer if the fault is Late or Hang. It returns false if no answer is to be sent.
 func (e *Envoy) wait(c net.Conn, f Fault) bool {
 	if f.Kind != Late && f.Kind != Hang {
 		return true
@@ -190,7 +189,7 @@ func (e *Envoy) wait(c net.Conn, f Fault) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// render writes the answer to a.wire. It returns false if the connection closes behind it.
+// render writes the answer to a.wire. It returns false if the connection must be closed after it.
 func (e *Envoy) render(a *answer, p *Page, r *request, f Fault) bool {
 	status := func(line, field string) bool {
 		p.Status, _ = strconv.Atoi(line[:3])
@@ -275,7 +274,7 @@ func (e *Envoy) renderPage(a *answer, f Fault, openMetrics bool, filter *regexp.
 	switch f.Kind {
 	case BrokenLine:
 		at := bytes.IndexByte(a.page[len(a.page)/2:], '\n') + len(a.page)/2 + 1
-		before := 0 // samples: a parser finds no more
+		before := 0 // samples before the broken line, where a parser stops
 		for line := range bytes.Lines(a.page[:at]) {
 			if line[0] != '#' {
 				before++
@@ -284,10 +283,10 @@ func (e *Envoy) renderPage(a *answer, f Fault, openMetrics bool, filter *regexp.
 		a.samples = a.samples[:before]
 		a.page = slices.Insert(a.page, at, []byte("istio_broken{ 1\n")...)
 	case Duplicate: // the first series again, at once
-		first, second := bytes.IndexByte(a.page, '\n')+1, 0
-		second = bytes.IndexByte(a.page[first:], '\n') + first + 1
-		again := strings.Clone(string(a.page[first:bytes.LastIndexByte(a.page[:second], ' ')])) + " 4711\n"
-		a.page = slices.Insert(a.page, second, []byte(again)...)
+		first := bytes.IndexByte(a.page, '\n') + 1 // after the line of its type
+		second := bytes.IndexByte(a.page[first:], '\n') + first + 1
+		series := a.page[first:bytes.LastIndexByte(a.page[:second], ' ')]
+		a.page = slices.Insert(a.page, second, append(slices.Clone(series), " 4711\n"...)...)
 		a.samples = slices.Insert(a.samples, 1, Sample{a.samples[0].Series, 4711})
 	}
 }
