@@ -120,8 +120,5 @@ func (a *Agent) Reload(ctx context.Context) error { return a.reloads.Reload(ctx)
 // Sources returns what the pages show: the state of every part.
 func (a *Agent) Sources() web.Sources { return a.sources }
 
-// Address returns the address of the pages.
-func (a *Agent) Address() string { return a.reloads.listen }
-
 // Table returns the table of series, which is empty when no target is left.
 func (a *Agent) Table() *series.Table { return a.table }

@@ -141,9 +141,9 @@ func (tr *trace) apiServer(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// life is five minutes of an agent, with a reload in between, and a minute of the next one, which has its port and its
-// storage, in a world of their own. It returns what the world saw.
-func life(t *testing.T, text, storage string, seed uint64) []string {
+// runTwoAgents runs an agent for five minutes with a reload, then a second one for a minute with the same port and
+// storage. It returns the trace.
+func runTwoAgents(t *testing.T, text, storage string, seed uint64) []string {
 	file := filepath.Join(t.TempDir(), "f.yml")
 	write := func(text string) {
 		t.Helper()
@@ -166,7 +166,7 @@ func life(t *testing.T, text, storage string, seed uint64) []string {
 		network.serve(t, receiverAddr, seen.receiver)
 		network.serve(t, apiServerAddr, seen.apiServer)
 		world := World{Dial: network.Dial, Listen: network.Listen, Host: "agent-0", Chance: chance.Seeded(seed)}
-		live := func(during func(*Agent)) {
+		runAgent := func(during func(*Agent)) {
 			t.Helper()
 			cfg, err := config.Load(opts)
 			if err != nil {
@@ -191,7 +191,7 @@ func life(t *testing.T, text, storage string, seed uint64) []string {
 				t.Errorf("connections that the agent left open: %v", left)
 			}
 		}
-		live(func(a *Agent) {
+		runAgent(func(a *Agent) {
 			time.Sleep(3*time.Minute + 300*time.Millisecond)
 			write(strings.Replace(text, "name: a", "name: b", 1))
 			if err := a.Reload(t.Context()); err != nil {
@@ -199,7 +199,7 @@ func life(t *testing.T, text, storage string, seed uint64) []string {
 			}
 			time.Sleep(2*time.Minute - 700*time.Millisecond)
 		})
-		live(func(*Agent) { time.Sleep(time.Minute) }) // in the place of the first one
+		runAgent(func(*Agent) { time.Sleep(time.Minute) }) // in the place of the first one
 	})
 	slices.Sort(seen.lines)
 	return seen.lines
@@ -211,7 +211,7 @@ func TestAgentsLiveInAWorldOfTheirOwn(t *testing.T) {
 	for name, text := range map[string]string{"listed": listed, "discovered": discovered} {
 		for _, storage := range []string{"", t.TempDir()} {
 			t.Run(fmt.Sprintf("%s stored=%v", name, storage != ""), func(t *testing.T) {
-				seen := life(t, text, storage, 1)
+				seen := runTwoAgents(t, text, storage, 1)
 				for _, want := range []string{"10.0.0.1: GET /metrics", "10.0.0.3: GET /metrics"} {
 					if n := count(seen, want); n < 34 || n > 38 {
 						t.Errorf("%d times %q in six minutes, want about 36", n, want)
@@ -231,7 +231,7 @@ func TestAgentsLiveInAWorldOfTheirOwn(t *testing.T) {
 // those with another seed are not.
 func TestSameSeedSameLife(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	first, again := life(t, discovered, "", 1), life(t, discovered, "", 1)
+	first, again := runTwoAgents(t, discovered, "", 1), runTwoAgents(t, discovered, "", 1)
 	for i := range min(len(first), len(again)) {
 		if first[i] != again[i] {
 			t.Fatalf("event %d:\n%s\nand then\n%s", i, first[i], again[i])
@@ -240,7 +240,7 @@ func TestSameSeedSameLife(t *testing.T) {
 	if len(first) != len(again) {
 		t.Errorf("%d events, and then %d", len(first), len(again))
 	}
-	if slices.Equal(first, life(t, discovered, "", 2)) {
+	if slices.Equal(first, runTwoAgents(t, discovered, "", 2)) {
 		t.Error("another seed makes the same life")
 	}
 }

@@ -1,5 +1,5 @@
-// Package agent is the whole program but its command line, its log and its process: it makes discovery, scrapes,
-// aggregates, remote write and pages, connects them, and runs them. Several agents can run in one process.
+// Package agent is the whole program except its command line, log and process: it makes discovery, scrapes, aggregates,
+// remote write and pages, connects them, and runs them. Several agents can run in one process.
 //
 // Read agent.go from top to bottom: Open makes the parts, and Run runs them in the order in which they must end
 // (parts.go). A reload gives the parts a new configuration (reload.go). What an agent uses of the machine is in its

@@ -7,7 +7,7 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/scrape"
 )
 
-// The following say to one part what it wants to know of another.
+// Each of these functions gives one part the state of another.
 
 // ready returns the check of /-/ready: the agent is ready when every discovery has answered once.
 func ready(found *discovery.Manager) func() (bool, string) {

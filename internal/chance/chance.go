@@ -20,7 +20,8 @@ type Source struct {
 // Seeded returns a Source whose numbers follow from seed.
 func Seeded(seed uint64) Source { return Source{seeded: true, seed: seed} }
 
-// Of returns the Source of an owner, who may give parts of it to others. Each name gives other numbers.
+// Of returns the Source of an owner. Its numbers depend on the seed and on all names on the way. Another name gives
+// other numbers.
 func (s Source) Of(owner string) Source {
 	if !s.seeded {
 		return s
@@ -31,16 +32,17 @@ func (s Source) Of(owner string) Source {
 	return Seeded(h.Sum64())
 }
 
-// Rand returns the numbers of s from the first one on. It is for one goroutine at a time if s follows from a seed.
+// Rand returns a generator that starts at the first number of s. If s has a seed, one goroutine at a time may use it.
 func (s Source) Rand() *rand.Rand {
 	if s.seeded {
 		return rand.New(rand.NewPCG(s.seed, s.seed)) //nolint:gosec // spreading load needs no secrecy
 	}
-	return rand.New(ofRuntime{}) //nolint:gosec // as above
+	return rand.New(globalSource{}) //nolint:gosec // as above
 }
 
-// ofRuntime is the source of the functions of math/rand/v2, which has no name there. Safe for concurrent use.
-type ofRuntime struct{}
+// globalSource draws from the global generator of math/rand/v2, which that package does not export as a Source. Safe
+// for concurrent use.
+type globalSource struct{}
 
 // Uint64 implements rand.Source.
-func (ofRuntime) Uint64() uint64 { return rand.Uint64() } //nolint:gosec // as above
+func (globalSource) Uint64() uint64 { return rand.Uint64() } //nolint:gosec // as above

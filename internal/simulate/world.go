@@ -84,7 +84,7 @@ func newWorld(o Options) (*world, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.Serve(l)
+		r.Start(l)
 		w.receivers[name] = r
 	}
 	host, port, _ := net.SplitHostPort(discoveryAddress)

@@ -7,7 +7,7 @@
 //
 //	{"type":"MODIFIED","object":{"kind":"Pod","metadata":{"name":"cart-0","resourceVersion":"17",…},…}}
 //
-// Compact forgets the history, so that older watches and pages of a list are answered by 410 Gone, in one of its two
-// forms. Rewind lets the resource version go back, as after a restored backup. Faults spoil answers, see Fault. Watches
-// are cut after some minutes in any case.
+// Compact forgets the history: the next page of an older list gets status 410, an older watch either status 410 or an
+// ERROR event in a 200 answer. Rewind lets the resource version go back, as after a restored backup. Faults spoil
+// answers, see Fault. Watches are cut after some minutes in any case.
 package apiserver

@@ -31,11 +31,12 @@ func (s *Server) list(out *output, r *http.Request, sel selector) {
 	limit, _ := strconv.Atoi(q.Get("limit"))
 	s.mu.Lock()
 	shown := s.shown()
-	snap, next, problem := shown.snapshotFor(q.Get("continue"))
-	if wanted, _ := strconv.ParseInt(q.Get("resourceVersion"), 10, 64); wanted > shown.version && problem == nil {
-		problem = out.tooLarge
-	} else if problem != nil {
+	snap, next, ok := shown.snapshotFor(q.Get("continue"))
+	var problem func()
+	if !ok {
 		problem = func() { out.status(http.StatusGone, metav1.StatusReasonExpired, expired) }
+	} else if wanted, _ := strconv.ParseInt(q.Get("resourceVersion"), 10, 64); wanted > shown.version {
+		problem = out.tooLarge
 	}
 	var items [][]byte
 	more, rest := "", 0
@@ -75,24 +76,23 @@ func (s *Server) list(out *output, r *http.Request, sel selector) {
 	out.json(http.StatusOK, []byte(b.String()))
 }
 
-// snapshotFor returns the pods of a list, and the key at which its next page begins. The problem, if it is not nil,
-// says that the list has expired.
-func (s *store) snapshotFor(token string) (snap snapshot, next string, problem func()) {
+// snapshotFor returns the pods of a list, and the key at which its next page begins. It returns false if the list
+// has expired.
+func (s *store) snapshotFor(token string) (snap snapshot, next string, ok bool) {
 	if token == "" {
-		return snapshot{version: s.version, objects: s.sorted()}, "", nil
+		return snapshot{version: s.version, objects: s.sorted()}, "", true
 	}
-	gone := func() {}
 	text, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil {
-		return snap, "", gone
+		return snap, "", false
 	}
 	version, next, _ := strings.Cut(string(text), " ")
 	for _, kept := range s.pages {
 		if strconv.FormatInt(kept.version, 10) == version {
-			return kept, next, nil
+			return kept, next, true
 		}
 	}
-	return snap, "", gone
+	return snap, "", false
 }
 
 // keep keeps a snapshot for the next pages.
@@ -103,7 +103,7 @@ func (s *store) keep(snap snapshot) {
 		}
 	}
 	s.pages = append(s.pages, snap)
-	if len(s.pages) > mostSnapshots {
+	if len(s.pages) > maxSnapshots {
 		s.pages = slices.Clone(s.pages[1:])
 	}
 }

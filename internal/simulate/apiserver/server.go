@@ -56,7 +56,7 @@ func (s *Server) Put(pod *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.store.put(pod)
-	s.tell()
+	s.wakeWatches()
 }
 
 // Remove removes a pod, if it is there.
@@ -64,7 +64,7 @@ func (s *Server) Remove(namespace, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.store.remove(namespace + "/" + name) {
-		s.tell()
+		s.wakeWatches()
 	}
 }
 
@@ -125,7 +125,7 @@ const (
 	Refuse                 // answers are a status such as 403, 429 or 500
 	Half                   // half an answer, then the connection closes
 	Stale                  // lists and watches show what was there when the fault began
-	Silent                 // watches are open and send nothing
+	Silent                 // open watches send no changes and no bookmarks; a new watch still sends its first pods
 )
 
 // Begin begins a fault. An earlier one of the same name ends.
@@ -150,7 +150,7 @@ func (s *Server) End(name string) {
 	defer s.mu.Unlock()
 	s.faults.End(name)
 	s.thaw()
-	s.tell()
+	s.wakeWatches()
 }
 
 // thaw shows the present pods, unless a fault shows older ones. The caller holds mu.
@@ -178,8 +178,8 @@ func (s *Server) shown() *store {
 	return &s.store
 }
 
-// tell wakes the watches. The caller holds mu.
-func (s *Server) tell() {
+// wakeWatches has each watch look for changes. The caller holds mu.
+func (s *Server) wakeWatches() {
 	for _, w := range s.watches {
 		w.wake()
 	}
@@ -215,7 +215,7 @@ func (s *Server) Serve(l net.Listener) {
 	_ = server.Close()
 	conns.Wait()
 	s.mu.Lock()
-	s.closed = false // another may serve
+	s.closed = false // Serve may be called again
 	s.mu.Unlock()
 }
 

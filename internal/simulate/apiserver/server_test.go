@@ -123,12 +123,16 @@ func (b *bed) events(query string, meanwhile func()) (events []string) {
 			Object struct {
 				metav1.ObjectMeta `json:"metadata"`
 				Reason            string
+				Spec              corev1.PodSpec
 			}
 		}
 		if err := d.Decode(&e); err != nil {
 			return events
 		}
 		text := e.Type + " " + e.Object.Name + e.Object.Reason + "@" + e.Object.ResourceVersion
+		if e.Type == "DELETED" {
+			text += " on " + e.Object.Spec.NodeName
+		}
 		if len(e.Object.Annotations) > 0 {
 			text += " end"
 		}
@@ -195,14 +199,14 @@ func TestWatches(t *testing.T) {
 			b.server.Put(pod("a", "n2"))
 			pass(time.Second)
 			b.server.Remove("shop", "b")
-		}), "ADDED b@3", "MODIFIED a@4", "DELETED b@5", "BOOKMARK @5")
+		}), "ADDED b@3", "MODIFIED a@4", "DELETED b@5 on n2", "BOOKMARK @5")
 		byNode := "&resourceVersion=5&timeoutSeconds=10&fieldSelector=spec.nodeName%3Dn1"
 		expect(t, "by node", b.events(byNode, func() {
 			b.server.Put(pod("c", "n2"))
 			b.server.Put(pod("a", "n1"))
 			b.server.Put(pod("a", "n1"))
 			b.server.Put(pod("a", "n2"))
-		}), "ADDED a@7", "MODIFIED a@8", "DELETED a@9")
+		}), "ADDED a@7", "MODIFIED a@8", "DELETED a@9 on n1") // as it was before, with the new version
 		expect(t, "from any version", b.events("&timeoutSeconds=10", func() {}), "ADDED a@9", "ADDED c@6")
 		stream := "&timeoutSeconds=10&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"
 		expect(t, "stream", b.events(stream, func() {

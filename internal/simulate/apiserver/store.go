@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// mostHistory is how many changes the history has at most.
-const mostHistory = 10_000
+// maxHistory is the largest number of changes in the history.
+const maxHistory = 10_000
 
 // object is one version of a pod. Immutable.
 type object struct {
@@ -30,7 +30,6 @@ type change struct {
 	version int64
 	before  *object // nil: it was added
 	after   *object // nil: it was removed
-	last    []byte  // of a removed pod: its JSON with the version of the removal
 }
 
 // store is the pods and their history. Server.mu guards it.
@@ -50,8 +49,8 @@ type snapshot struct {
 	objects []*object
 }
 
-// mostSnapshots is how many lists that are read by pages are kept.
-const mostSnapshots = 8
+// maxSnapshots is the largest number of snapshots that are kept for lists read by pages.
+const maxSnapshots = 8
 
 func encode(pod *corev1.Pod, version int64) *object {
 	pod = pod.DeepCopy()
@@ -84,13 +83,13 @@ func (s *store) remove(key string) bool {
 	}
 	s.advance()
 	delete(s.pods, key)
-	s.note(change{version: s.version, before: before, last: encode(before.pod, s.version).raw})
+	s.note(change{version: s.version, before: before})
 	return true
 }
 
 func (s *store) note(c change) {
 	s.history = append(s.history, c)
-	if len(s.history) > mostHistory {
+	if len(s.history) > maxHistory {
 		half := len(s.history) / 2
 		s.oldest = s.history[half-1].version
 		s.history = slices.Clone(s.history[half:])
@@ -166,7 +165,8 @@ func (s *selector) matches(o *object) bool {
 	})
 }
 
-// event returns the event that a change is for a watch with a selector. raw is nil if it is none.
+// event returns the event that a change is for a watch with a selector. raw is nil if the watch does not see the
+// change. A pod that was removed or no longer matches is sent as it was before, with the new version.
 func (s *selector) event(c *change) (kind string, raw []byte) {
 	was, is := s.matches(c.before), s.matches(c.after)
 	switch {
@@ -174,10 +174,8 @@ func (s *selector) event(c *change) (kind string, raw []byte) {
 		return "MODIFIED", c.after.raw
 	case is:
 		return "ADDED", c.after.raw
-	case was && c.after != nil: // it no longer matches
-		return "DELETED", c.after.raw
 	case was:
-		return "DELETED", c.last
+		return "DELETED", encode(c.before.pod, c.version).raw
 	}
 	return "", nil
 }

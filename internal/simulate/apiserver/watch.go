@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// bookmarkPause is how often a watch tells the version that it has reached.
-const bookmarkPause = time.Minute
+// bookmarkInterval is the time between two bookmarks of a watch.
+const bookmarkInterval = time.Minute
 
 // watch is one open watch.
 type watch struct {
@@ -45,7 +45,7 @@ func (s *Server) watch(out *output, r *http.Request, sel selector) {
 	if !ok {
 		return
 	}
-	defer s.close(w)
+	defer s.forget(w)
 	out.Header().Set("Content-Type", "application/json")
 	out.WriteHeader(http.StatusOK)
 	if out.half {
@@ -109,7 +109,8 @@ func (s *Server) open(out *output, w *watch, from int64, streams bool) (first []
 	return first, ok
 }
 
-func (s *Server) close(w *watch) {
+// forget removes a watch.
+func (s *Server) forget(w *watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watches = slices.DeleteFunc(s.watches, func(other *watch) bool { return other == w })
@@ -125,7 +126,7 @@ func (w *watch) run(out *output, r *http.Request, events []byte) {
 	if asked, err := strconv.Atoi(r.URL.Query().Get("timeoutSeconds")); err == nil && asked > 0 {
 		life = min(life, time.Duration(asked)*time.Second+spread)
 	}
-	end, bookmark := time.NewTimer(life), time.NewTicker(bookmarkPause+spread)
+	end, bookmark := time.NewTimer(life), time.NewTicker(bookmarkInterval+spread)
 	defer end.Stop()
 	defer bookmark.Stop()
 	over, marks := false, false

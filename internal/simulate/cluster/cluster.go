@@ -58,7 +58,7 @@ type Cluster struct {
 	free    map[string][]string // addresses by node; the last is given out next
 	down    map[string]bool     // nodes without power
 	starts  int
-	steps   int64 // that were planned so far
+	steps   int64 // number of calls of after
 	timers  map[*time.Timer]bool
 	notices []func() // calls of Changed, to make when mu is free
 	closed  bool
@@ -81,13 +81,13 @@ func New(o Options) *Cluster {
 
 func nodeName(i int) string { return fmt.Sprintf("node-%d", i) }
 
-// unlock unlocks mu, and then tells what has changed.
+// unlock unlocks mu, then calls Changed for each new state.
 func (c *Cluster) unlock() {
 	notices := c.notices
 	c.notices = nil
 	c.mu.Unlock()
-	for _, tell := range notices {
-		tell()
+	for _, notify := range notices {
+		notify()
 	}
 }
 
@@ -99,11 +99,11 @@ func (c *Cluster) Pods() []*Pod {
 }
 
 func (c *Cluster) sorted() []*Pod {
-	return slices.SortedFunc(maps.Values(c.pods), func(a, b *Pod) int { return cmp.Compare(a.Number, b.Number) })
+	return slices.SortedFunc(maps.Values(c.pods), func(a, b *Pod) int { return cmp.Compare(a.number, b.number) })
 }
 
 // after calls a function with mu held when a time between least and most has passed, unless the cluster is closed by
-// then. The times of no two of them have the same nanoseconds. The caller holds mu.
+// then. The nanoseconds differ from call to call, so two calls seldom run at one instant. The caller holds mu.
 func (c *Cluster) after(least, most time.Duration, f func()) {
 	c.steps++
 	wait := least + time.Duration(c.rnd.Int64N(int64((most-least)/time.Microsecond)+1))*time.Microsecond
@@ -130,7 +130,7 @@ func (c *Cluster) start(workload string) *Pod {
 	c.starts++
 	p := &Pod{
 		Name: fmt.Sprintf("%s-7d4b9c-%05d", workload, c.starts), Workload: workload, Node: c.pickNode(),
-		Number: c.starts, cluster: c, since: time.Now(),
+		number: c.starts, cluster: c, since: time.Now(),
 	}
 	c.pods[p.Name] = p
 	c.reach(p, Pending)
@@ -157,7 +157,8 @@ func (c *Cluster) reach(p *Pod, state State) {
 		delete(c.pods, p.Name)
 		c.options.API.Remove(Namespace, p.Name)
 	case Pending, Running, Terminating, Failed:
-		c.options.API.Put(p.object())
+		p.shown = p.object()
+		c.options.API.Put(p.shown)
 	}
 	if c.options.Changed != nil {
 		c.notices = append(c.notices, func() { c.options.Changed(p, state) })
@@ -194,7 +195,7 @@ func (c *Cluster) run(p *Pod) {
 
 // end ends the process of a pod. Its address is free some time later.
 func (c *Cluster) end(p *Pod) {
-	c.options.Network.End(p.restarting())
+	c.options.Network.End(p.restartFault())
 	p.host.Kill()
 	p.host = nil
 	c.after(0, 2*time.Second, func() { c.release(p) })
@@ -228,7 +229,7 @@ func (c *Cluster) remove(p *Pod, grace time.Duration) {
 	}
 }
 
-// forget has the API server show a pod no more, some time later.
+// forget removes a pod from the API server after at most most.
 func (c *Cluster) forget(p *Pod, most time.Duration) {
 	c.after(0, most, func() {
 		if p.state != Gone {
@@ -255,11 +256,11 @@ func (c *Cluster) Restart(p *Pod) {
 		return
 	}
 	p.restarts++
-	c.options.Network.Begin(p.restarting(), network.Fault{Kind: network.Refuse, To: p.ip})
+	c.options.Network.Begin(p.restartFault(), network.Fault{Kind: network.Refuse, To: p.ip})
 	p.envoy.Restart()
 	c.after(time.Second, 4*time.Second, func() {
 		if p.state == Running {
-			c.options.Network.End(p.restarting())
+			c.options.Network.End(p.restartFault())
 			c.reach(p, Running)
 		}
 	})
@@ -273,7 +274,7 @@ func (c *Cluster) Move(p *Pod, grace time.Duration) *Pod {
 	return c.start(p.Workload)
 }
 
-// nodeTimeout is when the API server forgets the pods of a node that it does not hear of.
+// nodeTimeout is the shortest time from the power loss of a node until the API server removes its pods.
 const nodeTimeout = 5 * time.Minute
 
 // Lose takes the power of a node away. It is back, without its pods, when the API server has forgotten them.
@@ -291,7 +292,7 @@ func (c *Cluster) Lose(node int) {
 			continue
 		}
 		if p.host != nil {
-			c.options.Network.End(p.restarting())
+			c.options.Network.End(p.restartFault())
 			p.host.Vanish()
 			p.host = nil
 		}
@@ -319,7 +320,9 @@ func (c *Cluster) Show() {
 		}
 	}
 	for _, p := range c.sorted() {
-		c.options.API.Put(p.object())
+		if p.shown != nil {
+			c.options.API.Put(p.shown)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -115,7 +116,12 @@ func TestLives(t *testing.T) {
 			[]c{cluster.Lost, cluster.Gone}, false},
 		"deleted, evicted": {func(b *bed, p *cluster.Pod) { b.Delete(p, 30*time.Second); b.Evict(p) },
 			[]c{cluster.Terminating, cluster.Failed}, true},
-		"restarted": {func(b *bed, p *cluster.Pod) { b.Restart(p) }, []c{cluster.Running}, true},
+		"restarted": {func(b *bed, p *cluster.Pod) {
+			b.Restart(p)
+			if b.answers(p, p.Address()) {
+				b.t.Error("an Envoy that is starting again answers")
+			}
+		}, []c{cluster.Running}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -204,6 +210,30 @@ func TestShow(t *testing.T) {
 		b.Show()
 		if o := b.shown(p); o == nil || o.Status.Phase != corev1.PodRunning || b.shown(old) != nil {
 			t.Errorf("shown: %v", b.api.Pods())
+		}
+	})
+}
+
+// TestShowLost: a pod on a node without power is shown as before, whether it was running or pending.
+func TestShowLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, 1)
+		defer b.close()
+		running := b.Start("cart")
+		pass(5 * time.Second)
+		pods := []*cluster.Pod{running, b.Start("cart")}
+		var want []corev1.PodStatus
+		for _, p := range pods {
+			want = append(want, b.shown(p).Status)
+		}
+		for node := range 3 {
+			b.Lose(node)
+		}
+		b.Show()
+		for i, p := range pods {
+			if got := b.shown(p).Status; p.State() != cluster.Lost || !reflect.DeepEqual(got, want[i]) {
+				t.Errorf("shown as %s, %v, want %s, %v", got.Phase, got.Conditions, want[i].Phase, want[i].Conditions)
+			}
 		}
 	})
 }

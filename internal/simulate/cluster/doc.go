@@ -9,7 +9,8 @@
 //	Evict    the process ends; the pod stays as Failed with an address that others may get
 //	Restart  the Envoy ends; after some seconds it listens again, with counters at zero
 //	Move     Delete, and Start of another pod of the workload
-//	Lose     a node has no power: its pods vanish without a word; after five minutes the API server forgets them
+//	Lose     a node has no power: its pods stop without closing their connections; after five minutes the API
+//	         server forgets them
 //
 // Addresses are given out again soon, last freed first, so another pod gets the address of one that the API server may
 // still show.

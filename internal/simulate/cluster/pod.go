@@ -18,8 +18,8 @@ import (
 // Pod is one pod. Its exported fields are immutable.
 type Pod struct {
 	Name, Workload, Node string
-	Number               int // in the order of starts
 
+	number  int // in the order of starts
 	cluster *Cluster
 	since   time.Time // when it was made
 
@@ -30,6 +30,7 @@ type Pod struct {
 	host     *network.Host  // nil: no process
 	deleted  time.Time      // its deletionTimestamp; zero: none
 	restarts int
+	shown    *corev1.Pod // what the API server was given last
 }
 
 // State returns where the pod is in its life.
@@ -49,31 +50,17 @@ func (p *Pod) Address() string {
 	return net.JoinHostPort(p.ip, strconv.Itoa(EnvoyPort))
 }
 
-// Envoy returns its Envoy, also after its end. It is nil if the pod never ran.
-func (p *Pod) Envoy() *sidecar.Envoy {
-	p.cluster.mu.Lock()
-	defer p.cluster.mu.Unlock()
-	return p.envoy
-}
+// restartFault is the name of the fault of the network while the Envoy is not there.
+func (p *Pod) restartFault() string { return "restart of " + p.Name }
 
-// Object returns the pod as the API server shows it, or showed it last.
-func (p *Pod) Object() *corev1.Pod {
-	p.cluster.mu.Lock()
-	defer p.cluster.mu.Unlock()
-	return p.object()
-}
-
-// restarting is the name of the fault of the network while the Envoy is not there.
-func (p *Pod) restarting() string { return "restart of " + p.Name }
-
-// object returns the pod as the API server shows it. The caller holds cluster.mu.
+// object returns the pod for the API server, with its present state. The caller holds cluster.mu.
 func (p *Pod) object() *corev1.Pod {
 	proxy := corev1.Container{Name: "istio-proxy", Image: "istio/proxyv2:1.24.2", Ports: []corev1.ContainerPort{
 		{Name: "http-envoy-prom", ContainerPort: EnvoyPort, Protocol: corev1.ProtocolTCP},
 	}}
 	o := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: p.Name, Namespace: Namespace, UID: types.UID(fmt.Sprintf("00000000-0000-0000-0000-%012d", p.Number)),
+			Name: p.Name, Namespace: Namespace, UID: types.UID(fmt.Sprintf("00000000-0000-0000-0000-%012d", p.number)),
 			CreationTimestamp: metav1.NewTime(p.since), Labels: map[string]string{"app": p.Workload, "version": "v1"},
 			Annotations:     map[string]string{"prometheus.io/scrape": "true", "prometheus.io/port": "15020"},
 			OwnerReferences: []metav1.OwnerReference{p.owner()},
@@ -82,7 +69,7 @@ func (p *Pod) object() *corev1.Pod {
 			Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}}}}},
 		Status: corev1.PodStatus{Phase: p.phase(), PodIP: p.ip, HostIP: "10.2.0.1"},
 	}
-	if p.Number%3 == 0 { // a native sidecar
+	if p.number%3 == 0 { // a native sidecar
 		always := corev1.ContainerRestartPolicyAlways
 		proxy.RestartPolicy = &always
 		o.Spec.InitContainers = []corev1.Container{proxy}

@@ -2,7 +2,6 @@ package oracle
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -237,17 +236,11 @@ func (o *Oracle) Served(name string, p *sidecar.Page) {
 		return
 	}
 	good := p.Whole && p.Status == 200 && p.Fault != sidecar.BrokenLine && p.Fault != sidecar.OtherFormat
-	to.pages = append(to.pages, &page{by: hostOf(p.Client), start: p.Start, end: p.End, well: good, read: p.Read,
-		partial: p.Whole && p.Fault == sidecar.BrokenLine, samples: slices.Clone(p.Samples), judged: map[string]bool{}})
+	to.pages = append(to.pages, &page{
+		by: receiver.HostOf(p.Client), start: p.Start, end: p.End, well: good, read: p.Read,
+		partial: p.Whole && p.Fault == sidecar.BrokenLine, samples: slices.Clone(p.Samples), judged: map[string]bool{},
+	})
 	o.counts.Pages++
-}
-
-func hostOf(address string) string {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return address
-	}
-	return host
 }
 
 // Of returns what a receiver tells of what it stores and refuses.

@@ -8,5 +8,5 @@
 //  4. Of a 2.0 request, the good samples are stored, and headers say how many. A 1.0 request with a bad sample is
 //     rolled back whole. Both are answered with 400 if a sample was bad.
 //
-// The receiver keeps the last sample of each series. What it stores goes to a function, which keeps the rest.
+// The receiver keeps the last sample of each series. What it stores, and what it refuses as late, goes to a Sink.
 package receiver

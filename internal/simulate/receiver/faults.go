@@ -37,7 +37,8 @@ type Fault struct {
 	Silent bool
 }
 
-// poisons reports whether the fault refuses the samples of a series. It takes up, by which the oracle knows a batch.
+// poisons reports whether the fault refuses the samples of a series. The series up is never refused: the
+// oracle recognizes a batch by it.
 func (f Fault) poisons(s *Series) bool {
 	if f.Poisoned == 0 || strings.HasPrefix(s.Key, `{__name__="up"`) {
 		return false
@@ -47,7 +48,7 @@ func (f Fault) poisons(s *Series) bool {
 	return h.Sum32()%uint32(f.Poisoned) == 0
 }
 
-// before applies the faults that do not need the body. It returns false if the request has been answered or cut.
+// before applies the faults that answer before the request is decoded. It returns false if it has answered.
 func (r *Receiver) before(f Fault, from string, w http.ResponseWriter, body []byte) bool {
 	switch {
 	case f.Status != 0:

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -24,8 +26,8 @@ type Series struct {
 
 	stored  bool // it has a last sample
 	last    Sample
-	checked bool
-	invalid bool
+	checked bool // valid has examined Labels
+	invalid bool // valid has found them wrong
 }
 
 // Receiver is a remote write endpoint.
@@ -41,7 +43,7 @@ type Receiver struct {
 	pauses   map[string]pause // by the host of the sender that was asked for it
 	doubts   int              // faults of the network that may lose answers
 	builder  labels.ScratchBuilder
-	key      []byte
+	key      []byte             // buffer of seriesOf
 	series   map[string]*Series // by the bytes of their labels
 	counts   Counts
 	problems []string
@@ -50,7 +52,8 @@ type Receiver struct {
 // pause is a time without requests, which an answer asked for with Retry-After.
 type pause struct{ from, to time.Time }
 
-// underWay is how long after an answer with Retry-After a request may arrive that was sent before the answer came.
+// underWay is the time after an answer with Retry-After in which a request may still arrive: the sender had sent it
+// before it got the answer.
 const underWay = 500 * time.Millisecond
 
 // Sink takes what a receiver stores, and what it refuses because it is late. from is the host that sent it.
@@ -61,26 +64,24 @@ type Sink interface {
 
 // Counts say what happened to requests and samples.
 type Counts struct {
-	Requests, Accepted, Rejected int
-	Stored, Again                int // samples: new ones, and those that came again with the same value
-	Duplicate, OutOfOrder        int // samples that were refused for this reason
-	Poisoned                     int // samples that a fault refused
-	Early                        int // requests before the end of a pause that Retry-After asked for
+	Again      int // samples that came again with the same value
+	OutOfOrder int // samples that were refused because they are older than the last one
+	Early      int // requests before the end of a pause that Retry-After asked for
 }
 
-// New returns a receiver. log gets a line for each request that is judged, which says what it had; nil: nobody asks.
+// New returns a receiver. log gets a line for each judged request: sender, protocol, samples, result; nil: no log.
 func New(name string, sink Sink, log func(line string)) *Receiver {
 	return &Receiver{name: name, sink: sink, log: log, series: map[string]*Series{}, pauses: map[string]pause{},
 		served: make(chan error, 1)}
 }
 
-// Serve answers requests to l until Close.
-func (r *Receiver) Serve(l net.Listener) {
+// Start answers requests to l in the background until Close.
+func (r *Receiver) Start(l net.Listener) {
 	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}
 	go func() { r.served <- r.server.Serve(l) }()
 }
 
-// Close ends Serve and cuts its connections.
+// Close ends what Start began, and cuts the connections.
 func (r *Receiver) Close() error {
 	err := r.server.Close()
 	if served := <-r.served; !errors.Is(served, http.ErrServerClosed) {
@@ -114,11 +115,11 @@ func (r *Receiver) Counts() Counts {
 func (r *Receiver) Problems() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]string(nil), r.problems...)
+	return slices.Clone(r.problems)
 }
 
-// Forget drops the last samples of series that nobody sends any more, those whose last sample is older than a time. A
-// sample of such a series counts as the first one.
+// Forget drops series whose last sample is older than before, in Unix milliseconds. The next sample of such a series is
+// judged as its first.
 func (r *Receiver) Forget(before int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,14 +132,14 @@ func (r *Receiver) Forget(before int64) {
 
 // ServeHTTP implements http.Handler.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	from := hostOf(req.RemoteAddr)
+	from := HostOf(req.RemoteAddr)
 	fault := r.begin(from)
 	if fault.CutBody {
 		panic(http.ErrAbortHandler)
 	}
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
-		return // cut
+		panic(http.ErrAbortHandler) // the body was cut: a plain return would answer 200
 	}
 	if fault.Silent {
 		<-req.Context().Done()
@@ -178,11 +179,10 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// begin counts a request and returns the fault that it meets.
+// begin checks that a request does not come in a pause, and returns the fault that it meets.
 func (r *Receiver) begin(from string) Fault {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.counts.Requests++
 	now := time.Now()
 	if p, asked := r.pauses[from]; asked && now.After(p.from.Add(underWay)) && now.Before(p.to) {
 		r.counts.Early++
@@ -191,8 +191,8 @@ func (r *Receiver) begin(from string) Fault {
 	return r.faults.Last()
 }
 
-// Doubt adds to the number of faults of the network that may lose answers. While there is one, nobody is known to have
-// heard of a pause.
+// Doubt adds n to the number of network faults that may lose answers. While it is above 0, answers with Retry-After
+// start no pause: the sender may not have received them.
 func (r *Receiver) Doubt(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -206,7 +206,8 @@ func (r *Receiver) Forgive(from string) {
 	delete(r.pauses, from)
 }
 
-func hostOf(address string) string {
+// HostOf returns an address without its port, if it has one.
+func HostOf(address string) string {
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		return host
 	}
@@ -228,7 +229,7 @@ func (r *Receiver) take(from string, body []byte, p Protocol, fault Fault) (stor
 		var late []Sample
 		var why string
 		good[i], late, why = r.judge(row, fault)
-		refused = firstOf(refused, why)
+		refused = cmp.Or(refused, why)
 		for _, s := range late {
 			r.sink.Late(from, row.series, s)
 		}
@@ -245,18 +246,12 @@ func (r *Receiver) take(from string, body []byte, p Protocol, fault Fault) (stor
 	if r.log != nil {
 		r.log(fmt.Sprintf("%s from %s: %d.0, %s, stored %d, %q", r.name, from, p, digest(rows), stored, refused))
 	}
-	if refused != "" {
-		r.counts.Rejected++
-	} else {
-		r.counts.Accepted++
-	}
 	return stored, refused, nil
 }
 
 // judge returns the samples of a row that are good, and why the first of the others is not.
 func (r *Receiver) judge(row row, fault Fault) (good, late []Sample, why string) {
 	if fault.poisons(row.series) {
-		r.counts.Poisoned += len(row.samples)
 		return nil, nil, "label value is not allowed here" // words that do not mean late
 	}
 	last, known := row.series.last, row.series.stored
@@ -267,23 +262,15 @@ func (r *Receiver) judge(row row, fault Fault) (good, late []Sample, why string)
 			good = append(good, s)
 			last, known = s, true
 		case s.Time == last.Time:
-			r.counts.Duplicate++
 			r.problem("%s at %d: %v, but it has %v", row.series.Key, s.Time, s.Value(), last.Value())
-			why = firstOf(why, "duplicate sample for timestamp")
+			why = cmp.Or(why, "duplicate sample for timestamp")
 		default:
 			r.counts.OutOfOrder++
 			late = append(late, s)
-			why = firstOf(why, "out of order sample")
+			why = cmp.Or(why, "out of order sample")
 		}
 	}
 	return good, late, why
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // digest returns a text that is the same for two requests with the same samples, in whatever order of series.
@@ -307,7 +294,6 @@ func (r *Receiver) store(from string, s *Series, sample Sample) {
 		return
 	}
 	s.stored, s.last = true, sample
-	r.counts.Stored++
 	r.sink.Accept(from, s, sample)
 }
 

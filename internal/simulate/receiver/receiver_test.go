@@ -2,7 +2,10 @@ package receiver
 
 import (
 	"bytes"
+	"cmp"
+	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -26,6 +29,7 @@ type sample struct {
 // bench is a receiver, and what it has stored.
 type bench struct {
 	*Receiver
+	from   string // address of the sender; empty: that of httptest
 	stored []sample
 	late   int
 }
@@ -82,6 +86,7 @@ func (b *bench) post(t *testing.T, p Protocol, samples ...sample) *http.Response
 	}
 	req := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(snappy.Encode(nil, plain)))
 	req.Header.Set("Content-Type", contentType)
+	req.RemoteAddr = cmp.Or(b.from, req.RemoteAddr)
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, req)
 	return w.Result()
@@ -164,14 +169,14 @@ func TestFaults(t *testing.T) {
 		v1, v2 int // status; 0: the connection is cut
 		stored bool
 	}{
-		"healthy":     {Fault{}, 204, 204, true},
-		"503":         {Fault{Status: 503}, 503, 503, false},
-		"only 1.0":    {Fault{Only: V1}, 204, 415, true},
-		"large":       {Fault{MaxBody: 3}, 413, 413, false},
-		"not so":      {Fault{MaxBody: 3000}, 204, 204, true},
-		"lost answer": {Fault{LoseAnswer: true}, 0, 0, true},
-		"cut":         {Fault{CutBody: true}, 0, 0, false},
-		"poisoned":    {Fault{Poisoned: 1}, 400, 400, false},
+		"healthy":         {Fault{}, 204, 204, true},
+		"503":             {Fault{Status: 503}, 503, 503, false},
+		"only 1.0":        {Fault{Only: V1}, 204, 415, true},
+		"large":           {Fault{MaxBody: 3}, 413, 413, false},
+		"below the limit": {Fault{MaxBody: 3000}, 204, 204, true},
+		"lost answer":     {Fault{LoseAnswer: true}, 0, 0, true},
+		"cut":             {Fault{CutBody: true}, 0, 0, false},
+		"poisoned":        {Fault{Poisoned: 1}, 400, 400, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for p, want := range map[Protocol]int{V1: tc.v1, V2: tc.v2} {
@@ -202,6 +207,7 @@ func TestFaults(t *testing.T) {
 func TestPausesAreWatched(t *testing.T) {
 	for name, tc := range map[string]struct {
 		after   time.Duration
+		from    string // address of the second sender; empty: that of the first one
 		forgive bool
 		doubt   int
 		early   int
@@ -209,6 +215,7 @@ func TestPausesAreWatched(t *testing.T) {
 		"under way":              {after: 100 * time.Millisecond},
 		"in it":                  {after: 5 * time.Second, early: 1},
 		"after it":               {after: 11 * time.Second},
+		"from another sender":    {after: 5 * time.Second, from: "192.0.2.2:1234"},
 		"of a new process":       {after: 5 * time.Second, forgive: true},
 		"the answer may be lost": {after: 5 * time.Second, doubt: 1},
 	} {
@@ -225,12 +232,29 @@ func TestPausesAreWatched(t *testing.T) {
 					b.Forgive("192.0.2.1") // the address of httptest
 				}
 				time.Sleep(tc.after)
+				b.from = tc.from
 				b.post(t, V2, sample{"a", 10, 1})
 				if n := b.Counts().Early; n != tc.early || len(b.Problems()) != tc.early {
 					t.Errorf("%d early requests, problems %q, want %d", n, b.Problems(), tc.early)
 				}
 			})
 		})
+	}
+}
+
+// TestCutBodyIsNotAnswered: a request whose sender ends in the middle of the body gets no status.
+func TestCutBodyIsNotAnswered(t *testing.T) {
+	server := httptest.NewServer(newBench())
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: r\r\nContent-Length: 10\r\n\r\nhalf")
+	_ = conn.(*net.TCPConn).CloseWrite()
+	if answer, _ := io.ReadAll(conn); len(answer) > 0 {
+		t.Errorf("answered %q", answer)
 	}
 }
 
