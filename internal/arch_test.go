@@ -69,7 +69,8 @@ var allowed = map[string][]string{
 	"cost": {"aggregate", "envoy", "exposition", "pushdown", "scrape", "series", "discovery"},
 	// The simulation is imported by tests only, see TestProductNeverImportsTheSimulation.
 	"simulate/faultlist": {},
-	"simulate/network":   {"chance", "simulate/faultlist"},
+	"simulate/onecpu":    {},
+	"simulate/network":   {"chance", "simulate/faultlist", "simulate/onecpu"}, // onecpu: in tests
 	"simulate/disk":      {"queue/filesystem", "simulate/faultlist"},
 	"simulate/sidecar":   {"chance", "simulate/faultlist", "simulate/network"},
 	"simulate/apiserver": {"chance", "simulate/faultlist", "simulate/network"}, // network: in tests
@@ -77,8 +78,8 @@ var allowed = map[string][]string{
 	"simulate/receiver":  {"simulate/faultlist"},
 	"simulate/oracle":    {"simulate/receiver", "simulate/sidecar"},
 	"simulate": {
-		"agent", "chance", "config", "simulate/disk", "simulate/network", "simulate/oracle", "simulate/receiver",
-		"simulate/sidecar", "via", "web",
+		"agent", "chance", "config", "simulate/disk", "simulate/network", "simulate/onecpu", "simulate/oracle",
+		"simulate/receiver", "simulate/sidecar", "via", "web",
 	},
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,14 +26,14 @@ import (
 // runner is one agent: its address, its disk, and the process that runs now.
 type runner struct {
 	world    *world
-	n        int
-	file     string
+	n        int    // index, from 0
+	file     string // path of the configuration
 	revision revision
 	disk     *disk.Disk
-	process  *process // nil: none runs
-	lives    int
+	process  *process            // nil: none runs
+	lives    int                 // starts so far, failed ones too
 	failures int                 // of starts, in a row
-	dropped  map[dropped]float64 // samples that processes have dropped that are gone
+	dropped  map[dropped]float64 // samples dropped by processes that have ended
 	left     []*process          // killed ones, whose goroutines have not ended yet
 }
 
@@ -68,7 +69,7 @@ func (r *runner) options() config.Options {
 	return o
 }
 
-// configure tells the oracle of a configuration, unless it is the one before: all agents have the same.
+// configure gives the oracle the configuration of r, unless the oracle has it already: all agents load the same.
 func (w *world) configure(r revision, cfg *config.Config) {
 	if w.configured == nil || *w.configured != r {
 		w.configured = &r
@@ -139,27 +140,31 @@ func (r *runner) stop() error {
 	if took := time.Since(began); took > 5*time.Second {
 		r.world.problem("agent %d took %v to stop", r.n, took)
 	}
-	r.keepCounters(p)
+	p.addDropped(r.dropped)
+	synctest.Wait()
+	left := r.world.network.OpenOf(agentAddress(r.n)) - r.world.discoveryConnections(agentAddress(r.n))
+	if left > 0 {
+		r.world.problem("agent %d: %d sockets are left", r.n, left)
+	}
 	p.host.Kill()
 	return err
 }
 
 // kill ends the process as kill -9 does: its sockets and its disk are gone for it at once. Its goroutines cannot be
-// killed, so they end by themselves, and nothing that they still do reaches anything. With power, the disk loses what
-// was not synced.
-func (r *runner) kill(power bool) {
+// killed, so they end by themselves, and nothing that they still do reaches anything. After a power cut the disk has
+// also lost what was not synced.
+func (r *runner) kill(how oracle.End) {
 	p := r.process
 	if p == nil {
 		return
 	}
 	r.process = nil
-	r.keepCounters(p)
-	if power {
-		r.world.oracle.Ended(agentAddress(r.n), oracle.PowerCut)
+	p.addDropped(r.dropped)
+	r.world.oracle.Ended(agentAddress(r.n), how)
+	if how == oracle.PowerCut {
 		p.host.Vanish()
 		r.disk = r.disk.CutPower(chance.Seeded(r.world.opts.Seed).Of(fmt.Sprintf("power %d %d", r.n, r.lives)).Rand())
 	} else {
-		r.world.oracle.Ended(agentAddress(r.n), oracle.Killed)
 		p.host.Kill()
 		r.disk = r.disk.Kill()
 	}
@@ -175,7 +180,7 @@ func (r *runner) reap() {
 	r.left = nil
 }
 
-// reload writes the next revision and applies it.
+// reload writes the file of r.revision and applies it.
 func (r *runner) reload() error {
 	if err := r.write(); err != nil {
 		return err
@@ -196,9 +201,6 @@ func (r *runner) reload() error {
 	r.world.configure(r.revision, cfg)
 	return nil
 }
-
-// keepCounters adds what a process has dropped to that of the processes before it.
-func (r *runner) keepCounters(p *process) { p.addDropped(r.dropped) }
 
 // droppedSamples returns how many samples all processes have dropped.
 func (r *runner) droppedSamples() map[dropped]float64 {

@@ -1,5 +1,6 @@
 // Package simulate runs whole agents in a world of its own: time, network, disk and chance belong to the simulation, so
-// a week of a mesh takes minutes, and a seed repeats it exactly. Only tests import it. To run it:
+// an hour of eight pods takes seconds, and a seed repeats it (up to the order of events within a millisecond). Only its
+// own tests use it. To run it:
 //
 //	make simulate DAYS=7 SEED=42
 //
@@ -9,11 +10,11 @@
 //     that lists them. newRunner (agent.go) makes agents: each is internal/agent, as cmd/envoy-scraper runs it.
 //  2. schedule (schedule.go) draws faults from the seed: what (faults.go), when, for how long. Episodes of faults
 //     alternate with calm times.
-//  3. Run lets time pass from one event to the next. At the end of each calm time everything must have arrived: the
+//  3. run lets time pass from one event to the next. At the end of each calm time everything must have arrived: the
 //     oracle (package oracle) compares what receivers have with what they should have, and lost samples with counters.
 //  4. At the end the pods go, and nothing may be left: no series in a table, no connection, no goroutine.
 //
 // All of a run happens in one bubble of testing/synctest. Everything random is drawn from the seed, by name, so another
 // draw in one place changes nothing elsewhere. The trace (trace.go) is what the world saw; the same seed gives the same
-// trace. If a run fails, Shortest (shortest.go) finds the smallest number of faults with which it still fails.
+// trace. If a run fails, TestSeeds finds the smallest number of faults with which it still fails.
 package simulate

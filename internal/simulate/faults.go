@@ -8,6 +8,7 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/disk"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
 )
@@ -18,7 +19,7 @@ type kind struct {
 	weight int
 	lasts  bool // it has an end; others happen at once
 	// begin starts the fault and returns what ends it; nil: nothing has to end.
-	begin func(w *world, f Fault, chance *rand.Rand) (end func())
+	begin func(w *world, f scheduledFault, chance *rand.Rand) (end func())
 }
 
 // kinds returns all kinds of faults.
@@ -36,7 +37,7 @@ func kinds() []kind {
 func receiverKinds() []kind {
 	of := func(name string, fault func(chance *rand.Rand) receiver.Fault) kind {
 		return kind{name: "receiver: " + name, weight: 2, lasts: true,
-			begin: func(w *world, f Fault, chance *rand.Rand) func() {
+			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
 				r := w.receivers[pick(chance, receiverNames[:]...)]
 				r.Begin(f.name(), fault(chance))
 				return func() { r.End(f.name()) }
@@ -74,7 +75,7 @@ func receiverKinds() []kind {
 func networkKinds() []kind {
 	receivers := func(name string, fault func(chance *rand.Rand) network.Fault) kind {
 		return kind{name: "network: " + name + " at a receiver", weight: 2, lasts: true,
-			begin: func(w *world, f Fault, chance *rand.Rand) func() {
+			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
 				bad, n := fault(chance), chance.IntN(len(receiverNames))
 				bad.To = receiverAddress(n)
 				w.network.Begin(f.name(), bad)
@@ -88,7 +89,7 @@ func networkKinds() []kind {
 	}
 	pods := func(name string, fault func(chance *rand.Rand) network.Fault) kind {
 		return kind{name: "network: " + name + " at a pod", weight: 2, lasts: true,
-			begin: func(w *world, f Fault, chance *rand.Rand) func() {
+			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
 				p := w.anyPod(chance)
 				if p == nil {
 					return nil
@@ -123,7 +124,7 @@ func networkKinds() []kind {
 func podKinds() []kind {
 	page := func(name string, fault sidecar.Kind) kind {
 		return kind{name: "page: " + name, weight: 2, lasts: true,
-			begin: func(w *world, f Fault, chance *rand.Rand) func() {
+			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
 				p := w.anyPod(chance)
 				if p == nil {
 					return nil
@@ -135,7 +136,7 @@ func podKinds() []kind {
 			}}
 	}
 	once := func(name string, weight int, do func(w *world, p *pod, chance *rand.Rand)) kind {
-		return kind{name: name, weight: weight, begin: func(w *world, _ Fault, chance *rand.Rand) func() {
+		return kind{name: name, weight: weight, begin: func(w *world, _ scheduledFault, chance *rand.Rand) func() {
 			if p := w.anyPod(chance); p != nil {
 				do(w, p, chance)
 			}
@@ -163,24 +164,24 @@ func podKinds() []kind {
 			}
 		}),
 		once("a pod comes", 4, func(w *world, _ *pod, _ *rand.Rand) {
-			if _, err := w.birth(); err != nil {
+			if err := w.birth(); err != nil {
 				w.problem("a pod does not start: %v", err)
 			}
 		}),
 		once("a pod is replaced at once", 4, func(w *world, p *pod, _ *rand.Rand) {
 			w.death(p)
-			if _, err := w.birth(); err != nil {
+			if err := w.birth(); err != nil {
 				w.problem("a pod does not start: %v", err)
 			}
 		}),
 	}
 }
 
-// discoveryKinds are the faults of the discovery. They must cost nothing but time.
+// discoveryKinds are the faults of the discovery. No sample may be lost through them.
 func discoveryKinds() []kind {
 	of := func(name string, fault discoveryFault) kind {
 		return kind{name: "discovery: " + name, weight: 2, lasts: true,
-			begin: func(w *world, f Fault, _ *rand.Rand) func() {
+			begin: func(w *world, f scheduledFault, _ *rand.Rand) func() {
 				w.setDiscovery(fault)
 				w.oracle.Blind(time.Now(), time.Now().Add(f.For))
 				return func() { w.setDiscovery(discoveryWell) }
@@ -194,7 +195,7 @@ func discoveryKinds() []kind {
 func diskKinds() []kind {
 	of := func(name string, fault disk.Fault) kind {
 		return kind{name: "disk: " + name, weight: 2, lasts: true,
-			begin: func(w *world, f Fault, chance *rand.Rand) func() {
+			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
 				r := w.anyAgent(chance)
 				r.disk.Begin(f.name(), fault)
 				w.oracle.Fragile(time.Now(), time.Now().Add(f.For))
@@ -212,18 +213,19 @@ func diskKinds() []kind {
 // agentKinds are what happens to agents.
 func agentKinds() []kind {
 	of := func(name string, weight int, do func(w *world, r *runner, chance *rand.Rand)) kind {
-		return kind{name: "agent: " + name, weight: weight, begin: func(w *world, _ Fault, chance *rand.Rand) func() {
-			do(w, w.anyAgent(chance), chance)
-			return nil
-		}}
+		return kind{name: "agent: " + name, weight: weight,
+			begin: func(w *world, _ scheduledFault, chance *rand.Rand) func() {
+				do(w, w.anyAgent(chance), chance)
+				return nil
+			}}
 	}
 	return []kind{
 		of("kill -9", 4, func(w *world, r *runner, _ *rand.Rand) {
-			r.kill(false)
+			r.kill(oracle.Killed)
 			w.start(r)
 		}),
 		of("power cut", 2, func(w *world, r *runner, _ *rand.Rand) {
-			r.kill(true)
+			r.kill(oracle.PowerCut)
 			w.start(r)
 		}),
 		of("SIGTERM", 4, func(w *world, r *runner, _ *rand.Rand) {
@@ -257,15 +259,16 @@ func (w *world) anyPod(chance *rand.Rand) *pod {
 
 func (w *world) anyAgent(chance *rand.Rand) *runner { return w.agents[chance.IntN(len(w.agents))] }
 
-// disturb tells the oracle that scrapes of a pod may fail for a time, and while the last of them still runs.
+// disturb reports to the oracle that scrapes of a pod (all pods if the name is empty) may fail from now on for d. It
+// includes scrapes that already run and those that begin before the end.
 func (w *world) disturb(pod string, d time.Duration) {
 	now := time.Now()
 	w.oracle.Disturbed(pod, now.Add(-w.opts.Timeout), now.Add(d+w.opts.Timeout+5*time.Second))
 }
 
-// mayDrop reports whether an agent may drop samples for a reason after faults of these kinds. Whether it drops too many
-// is compared with what is lost. A request whose answer was lost comes again, and a receiver refuses the older of its
-// samples, which have arrived: they count as refused.
+// mayDrop reports whether an agent may drop samples for a reason after faults of these kinds. The number is not
+// checked: counters may exceed what is lost, since a repeated request counts as refused although its samples have
+// arrived.
 func mayDrop(reason string, happened map[string]int) bool {
 	causes := map[string][]string{
 		"refused": {

@@ -1,6 +1,10 @@
 package simulate
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
@@ -46,9 +50,18 @@ func (c *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		for _, f := range append(c.fields[:len(c.fields):len(c.fields)], fields...) {
 			f.AddTo(enc)
 		}
-		c.errors = append(c.errors, e.Time.Format("02 15:04:05.000 ")+e.Message+" "+fieldText(enc.Fields))
+		c.errors = append(c.errors, e.Time.UTC().Format("02 15:04:05.000 ")+e.Message+" "+fieldText(enc.Fields))
 	}
 	return nil
 }
 
 func (c *logCore) Sync() error { return nil }
+
+// fieldText returns the fields of a message, sorted by name: "endpoint=a error=refused ".
+func fieldText(fields map[string]any) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		fmt.Fprintf(&b, "%s=%v ", name, fields[name])
+	}
+	return b.String()
+}

@@ -2,8 +2,6 @@ package simulate
 
 import (
 	"cmp"
-	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -12,27 +10,27 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
 )
 
-// Options are what a run depends on. Two runs with equal options have the same trace.
-type Options struct {
+// options are what a run depends on. Two runs with equal options have the same trace.
+type options struct {
 	Seed     uint64
-	Duration time.Duration // of faults; the end takes some minutes more
+	Duration time.Duration // no fault begins later; the run ends up to 50 minutes later
 	Pods     int
-	Series   int           // on each page, about
-	Interval time.Duration // of scrapes
-	Timeout  time.Duration // of scrapes
-	Agents   int           // that share the targets
+	Series   int           // samples on each page, approximately
+	Interval time.Duration // scrape_interval
+	Timeout  time.Duration // scrape_timeout
+	Agents   int           // number of agents; the targets are divided among them
 	Faults   int           // how many faults of the schedule happen; -1: all
 
 	Dir       string // for the files of the agents
 	KeepTrace bool
-	Watch     func(line string) // gets each line of the trace; nil: nobody watches
+	Watch     func(line string) // called with each line of the trace; nil: not called
 }
 
-// Result is what a run found.
-type Result struct {
-	Options
+// result is what a run found.
+type result struct {
+	options
 	Problems  []string
-	Trace     *Trace
+	Trace     *trace
 	Simulated time.Duration
 	Scheduled int            // faults
 	Happened  map[string]int // faults by kind
@@ -43,14 +41,13 @@ type Result struct {
 // event is something that happens at a time.
 type event struct {
 	at time.Duration
-	n  int // order of events at one time
 	do func()
 }
 
-// Run makes a world, lets its schedule happen, and returns what was wrong. Call it in a bubble of testing/synctest.
-func Run(o Options) Result {
+// run makes a world, lets its schedule happen, and returns what was wrong. Call it in a bubble of testing/synctest.
+func run(o options) result {
 	begun := time.Now()
-	res := Result{Options: o}
+	res := result{options: o}
 	w, err := newWorld(o)
 	if err != nil {
 		res.Problems = []string{err.Error()}
@@ -60,16 +57,16 @@ func Run(o Options) Result {
 		w.start(r)
 	}
 	w.events = w.plan(&res)
-	for len(w.events) > 0 && len(w.problems)+len(w.oracle.Problems()) == 0 {
+	for len(w.events) > 0 && len(w.found()) == 0 {
 		next := w.events[0]
 		w.events = w.events[1:]
 		time.Sleep(time.Until(begun.Add(next.at)))
 		next.do()
 	}
+	res.Problems = w.found()
 	w.end()
-	res.Problems = append(w.problems, w.oracle.Problems()...)
-	for _, name := range receiverNames {
-		res.Problems = append(res.Problems, w.receivers[name].Problems()...)
+	if len(res.Problems) == 0 { // otherwise end may have found consequences of them
+		res.Problems = w.found()
 	}
 	res.Happened = w.happened
 	res.Trace, res.Simulated, res.Compared = w.trace, time.Since(begun), w.oracle.Counts()
@@ -80,10 +77,10 @@ func Run(o Options) Result {
 // Kubernetes starts a container that has ended again after a pause. A broken disk may make the start fail.
 const (
 	restartPause = 10 * time.Second
-	mostStarts   = 60 // in a row
+	mostStarts   = 60 // failed starts in a row, after which the run fails
 )
 
-// start starts a process of an agent, again and again until it runs.
+// start starts a process of an agent. If that fails, it schedules the next attempt after restartPause.
 func (w *world) start(r *runner) {
 	err := r.start()
 	if err == nil {
@@ -105,13 +102,13 @@ func (w *world) start(r *runner) {
 }
 
 // plan returns what happens in a run, in the order of time: faults begin and end, and the oracle judges.
-func (w *world) plan(res *Result) []event {
+func (w *world) plan(res *result) []event {
 	byName := map[string]kind{}
 	for _, k := range kinds() {
 		byName[k.name] = k
 	}
 	var events []event
-	add := func(at time.Duration, do func()) { events = append(events, event{at, len(events), do}) }
+	add := func(at time.Duration, do func()) { events = append(events, event{at, do}) }
 	faults := schedule(w.opts)
 	res.Scheduled = len(faults)
 	if w.opts.Faults >= 0 && w.opts.Faults < len(faults) {
@@ -136,13 +133,11 @@ func (w *world) plan(res *Result) []event {
 	for from := warmUp; from < w.opts.Duration; from += episode + calm {
 		add(from+episode+calm, w.judge)
 	}
-	slices.SortFunc(events, func(a, b event) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.n, b.n))
-	})
+	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
 	return events
 }
 
-// settle is how long before a judgement samples must have been scraped to be compared.
+// settle is the minimum age of samples that a judgement compares; younger ones may still be queued.
 const settle = 2 * time.Minute
 
 // longestAbsence is how long a receiver remembers a series without samples.
@@ -209,20 +204,9 @@ func (w *world) end() {
 			w.problem("agent %d: %v", r.n, err)
 		}
 		r.reap()
-		if n := w.network.OpenOf(agentAddress(r.n)); n != 0 {
-			w.problem("agent %d: %d connections are left", r.n, n)
-		}
 		if n, locks := r.disk.OpenFiles(); n != 0 || locks != 0 {
 			w.problem("agent %d: %d open files and %d locks are left", r.n, n, locks)
 		}
 	}
 	w.close()
-}
-
-func fieldText(fields map[string]any) string {
-	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		fmt.Fprintf(&b, "%s=%v ", name, fields[name])
-	}
-	return b.String()
 }

@@ -17,7 +17,7 @@ type revision struct {
 	batchSize int    // max_samples_per_send; 0: the default
 }
 
-// next returns another revision.
+// next returns r with one setting drawn again; it may be equal to r.
 func (r revision) next(chance *rand.Rand) revision {
 	switch chance.IntN(6) {
 	case 0:
@@ -39,7 +39,7 @@ func (r revision) next(chance *rand.Rand) revision {
 
 func pick(chance *rand.Rand, from ...string) string { return from[chance.IntN(len(from))] }
 
-// yaml returns the file.
+// yaml returns the configuration file.
 func (r revision) yaml(w *world) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "global:\n  scrape_interval: %v\n  scrape_timeout: %v\n  external_labels: {cluster: sim}\n",

@@ -3,41 +3,22 @@ package simulate
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
+	"sort"
 	"strconv"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/onecpu"
 )
 
-// TestMain runs the tests in a process whose scheduler does as little by chance as Go's can: one processor, no
-// preemption by signals, and the same random numbers for libraries that do not take a source of their own.
-func TestMain(m *testing.M) {
-	const settings = "randautoseed=0,asyncpreemptoff=1"
-	if strings.Contains(os.Getenv("GODEBUG"), settings) {
-		runtime.GOMAXPROCS(1)
-		os.Exit(m.Run())
-	}
-	self, err := os.Executable()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	cmd := exec.Command(self, os.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "GODEBUG="+strings.Trim(os.Getenv("GODEBUG")+","+settings, ","))
-	if err := cmd.Run(); err != nil {
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
+// TestMain runs the tests on one processor, so that the same seed gives the same run.
+func TestMain(m *testing.M) { onecpu.Main(m) }
 
 // hour is a short run: an hour of a small mesh. In every third one, two agents share the targets.
-func hour(seed uint64) Options {
-	o := Options{Seed: seed, Duration: time.Hour, Pods: 8, Series: 50, Interval: 15 * time.Second,
+func hour(seed uint64) options {
+	o := options{Seed: seed, Duration: time.Hour, Pods: 8, Series: 50, Interval: 15 * time.Second,
 		Timeout: 5 * time.Second, Agents: 1, Faults: -1}
 	if seed%3 == 0 {
 		o.Agents = 2
@@ -46,13 +27,13 @@ func hour(seed uint64) Options {
 }
 
 // simulate runs one simulation in a bubble of its own.
-func simulate(t *testing.T, o Options) (res Result) {
+func simulate(t *testing.T, o options) (res result) {
 	t.Helper()
 	o.Dir = t.TempDir()
 	if os.Getenv("SIMULATE_WATCH") != "" {
 		o.Watch = func(line string) { fmt.Fprintln(os.Stderr, line) }
 	}
-	synctest.Test(t, func(*testing.T) { res = Run(o) })
+	synctest.Test(t, func(*testing.T) { res = run(o) })
 	return res
 }
 
@@ -71,10 +52,10 @@ func TestOneAgentInAStaticWorld(t *testing.T) {
 	if pages := o.Pods * int(o.Duration/o.Interval); res.Compared.Pages < pages || res.Compared.Batches < 2*pages {
 		t.Errorf("compared %+v, want at least %d pages", res.Compared, pages)
 	}
-	tell(t, res, time.Since(began))
+	logResult(t, res, time.Since(began))
 }
 
-func tell(t *testing.T, res Result, took time.Duration) {
+func logResult(t *testing.T, res result, took time.Duration) {
 	t.Logf("seed %d: %v in %v: %.0f simulated seconds per second, %d of %d faults, %+v", res.Seed, res.Simulated,
 		took, res.Simulated.Seconds()/took.Seconds(), sum(res.Happened), res.Scheduled, res.Compared)
 }
@@ -87,10 +68,10 @@ func sum(counts map[string]int) (n int) {
 }
 
 // setting returns a number from the environment.
-func setting(t *testing.T, name string, otherwise float64) float64 {
+func setting(t *testing.T, name string, fallback float64) float64 {
 	text := os.Getenv(name)
 	if text == "" {
-		return otherwise
+		return fallback
 	}
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil {
@@ -99,7 +80,8 @@ func setting(t *testing.T, name string, otherwise float64) float64 {
 	return n
 }
 
-// TestSeeds runs seeds until some time is over, or as many as are asked for. `make simulate` sets the environment:
+// TestSeeds runs SIMULATE_SEEDS seeds, or, if that is 0, seeds for SIMULATE_SECONDS. `make simulate` sets the
+// environment:
 //
 //	SIMULATE_SEED=42 SIMULATE_SEEDS=1 SIMULATE_DAYS=7 go test -run TestSeeds -timeout 0 ./internal/simulate
 func TestSeeds(t *testing.T) {
@@ -119,7 +101,7 @@ func TestSeeds(t *testing.T) {
 		o.Faults = int(setting(t, "SIMULATE_FAULTS", -1))
 		from := time.Now()
 		res := simulate(t, o)
-		tell(t, res, time.Since(from))
+		logResult(t, res, time.Since(from))
 		for kind, n := range res.Happened {
 			happened[kind] += n
 		}
@@ -134,10 +116,11 @@ func TestSeeds(t *testing.T) {
 }
 
 // report says what a run found, and with which faults it still finds something.
-func report(t *testing.T, o Options, res Result) {
+func report(t *testing.T, o options, res result) {
 	faults := sum(res.Happened)
 	if os.Getenv("SIMULATE_SHORTEST") != "0" {
-		faults = Shortest(faults, func(n int) bool {
+		// A run with more faults nearly always fails if one with fewer does.
+		faults = sort.Search(faults, func(n int) bool {
 			prefix := o
 			prefix.Faults = n
 			if n > 0 {
@@ -162,25 +145,33 @@ func report(t *testing.T, o Options, res Result) {
 		t.Log(e)
 	}
 	t.Logf("seed %d fails with the first %d of its faults. To repeat it:\n\tmake simulate SEED=%d FAULTS=%d%s", o.Seed,
-		faults, o.Seed, faults, daysOf(o))
+		faults, o.Seed, faults, sizeFromEnvironment())
 }
 
-func daysOf(o Options) string {
-	if o.Duration <= time.Hour {
-		return ""
+// sizeFromEnvironment returns the arguments of make that give a run its size, " DAYS=7 SIMULATE_PODS=20", or nothing.
+func sizeFromEnvironment() (text string) {
+	if days := os.Getenv("SIMULATE_DAYS"); days != "" {
+		text = " DAYS=" + days
 	}
-	return fmt.Sprintf(" DAYS=%v", os.Getenv("SIMULATE_DAYS"))
+	if pods := os.Getenv("SIMULATE_PODS"); pods != "" {
+		text += " SIMULATE_PODS=" + pods
+	}
+	return text
 }
 
 // TestSameSeedSameTrace: two runs of a seed have the same trace, byte for byte.
 func TestSameSeedSameTrace(t *testing.T) {
 	for seed := range uint64(10) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			var traces [2]*Trace
+			var traces [2]*trace
 			for i := range traces {
 				o := hour(seed)
 				o.Duration, o.Pods, o.KeepTrace = 12*time.Minute, 3, true
-				traces[i] = simulate(t, o).Trace
+				res := simulate(t, o)
+				if len(res.Problems) > 0 {
+					t.Fatal(res.Problems)
+				}
+				traces[i] = res.Trace
 			}
 			a, b := traces[0], traces[1]
 			if a.Sum() == b.Sum() {
@@ -199,7 +190,7 @@ func TestSameSeedSameTrace(t *testing.T) {
 // TestEveryKindHappens: a week has each kind of fault at least a hundred times.
 func TestEveryKindHappens(t *testing.T) {
 	counts := map[string]int{}
-	for _, f := range schedule(Options{Seed: 1, Duration: 7 * 24 * time.Hour}) {
+	for _, f := range schedule(options{Seed: 1, Duration: 7 * 24 * time.Hour}) {
 		counts[f.Kind]++
 	}
 	for _, k := range kinds() {
@@ -212,7 +203,7 @@ func TestEveryKindHappens(t *testing.T) {
 // TestSchedulesRepeat: a schedule follows from its seed, its episodes end before calm times, and another seed has
 // another one.
 func TestSchedulesRepeat(t *testing.T) {
-	day := func(seed uint64) []Fault { return schedule(Options{Seed: seed, Duration: 24 * time.Hour}) }
+	day := func(seed uint64) []scheduledFault { return schedule(options{Seed: seed, Duration: 24 * time.Hour}) }
 	a := day(1)
 	if !slices.Equal(a, day(1)) || slices.Equal(a, day(2)) {
 		t.Error("a schedule does not follow from its seed")
@@ -221,19 +212,6 @@ func TestSchedulesRepeat(t *testing.T) {
 		into := (f.At - warmUp) % (episode + calm)
 		if into+f.For > episode {
 			t.Errorf("%v ends in a calm time", f)
-		}
-	}
-}
-
-func TestShortest(t *testing.T) {
-	for want := range 9 {
-		runs := 0
-		got := Shortest(8, func(n int) bool {
-			runs++
-			return n >= want
-		})
-		if got != want || runs > 4 {
-			t.Errorf("%d after %d runs, want %d", got, runs, want)
 		}
 	}
 }

@@ -10,36 +10,36 @@ import (
 	"time"
 )
 
-// Trace is what the world saw: a line for each event. Two runs of one seed have the same trace. It keeps a checksum,
-// and the lines only if somebody wants them.
+// trace is what the world saw: a line for each event. Two runs of one seed have the same trace. It keeps a checksum,
+// and the lines only if keep is set.
 //
 // The runtime decides which of two goroutines that are ready runs first, and no seed controls that. So two requests of
 // one instant may change places, and with them a few nanoseconds. The trace has a form that does not show it: events
 // with less than a millisecond between them are a group, whose lines are sorted, under a time in hundredths of a
 // second.
-type Trace struct {
+type trace struct {
 	start time.Time
 	keep  bool
-	watch func(line string) // nil: nobody watches
+	watch func(line string) // nil: not called
 
 	mu    sync.Mutex // guards the following
 	group []string
 	began time.Duration // of the group
-	last  time.Duration // the last line of the group
+	last  time.Duration // time of the latest event, since start
 	sum   hash.Hash
 	lines []string
 }
 
 const (
-	together = time.Millisecond
-	rounding = 10 * time.Millisecond
+	together = time.Millisecond      // events closer than this form a group
+	rounding = 10 * time.Millisecond // precision of a group's time
 )
 
-func newTrace(o Options) *Trace {
-	return &Trace{start: time.Now(), keep: o.KeepTrace, watch: o.Watch, sum: sha256.New()}
+func newTrace(o options) *trace {
+	return &trace{start: time.Now(), keep: o.KeepTrace, watch: o.Watch, sum: sha256.New()}
 }
 
-func (t *Trace) add(format string, args ...any) {
+func (t *trace) add(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	line, at := fmt.Sprintf(format, args...), time.Since(t.start)
@@ -54,7 +54,7 @@ func (t *Trace) add(format string, args ...any) {
 }
 
 // flush ends the group.
-func (t *Trace) flush() {
+func (t *trace) flush() {
 	slices.Sort(t.group)
 	for _, line := range t.group {
 		line = fmt.Sprint(t.began.Round(rounding), " ", line)
@@ -67,7 +67,7 @@ func (t *Trace) flush() {
 }
 
 // Sum returns the checksum of all lines.
-func (t *Trace) Sum() string {
+func (t *trace) Sum() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.flush()
@@ -75,7 +75,7 @@ func (t *Trace) Sum() string {
 }
 
 // Lines returns the lines, if they were kept.
-func (t *Trace) Lines() []string {
+func (t *trace) Lines() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.flush()

@@ -19,8 +19,11 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
 )
 
-// Addresses of the world. Pods are in 10.1.0.0/16, agents in 10.0.1.0/24.
-const discoveryAddress = "10.0.2.1:80"
+// Addresses: pods 10.1.0.0/16, agents 10.0.1.0/24, discovery 10.0.2.1, receivers 10.0.3.0/24.
+const (
+	discoveryAddress = "10.0.2.1:80"
+	sidecarPort      = ":15090"
+)
 
 var receiverNames = [...]string{"a", "b"}
 
@@ -28,28 +31,29 @@ func receiverAddress(n int) string { return fmt.Sprintf("10.0.3.%d", n+1) }
 
 // world is everything outside the agents, and the agents.
 type world struct {
-	opts       Options
+	opts       options
 	network    *network.Network
 	oracle     *oracle.Oracle
-	trace      *Trace
+	trace      *trace
 	logs       *logs
 	receivers  map[string]*receiver.Receiver
 	agents     []*runner
-	configured *revision      // that the oracle knows
+	configured *revision      // the oracle's current revision
 	happened   map[string]int // faults so far, by kind
-	events     []event        // that have not happened, by time
-	pods       []*pod         // by birth
-	born       int
-	free       []string // addresses that a pod had
+	events     []event        // still to come, sorted by time
+	pods       []*pod         // sorted by birth; changed only by run's goroutine and with mu held
+	born       int            // pods started so far
+	free       []string       // addresses that a pod had
 	births     *rand.Rand
 	reloads    *rand.Rand
 
 	discovery  *http.Server
 	discovered chan error
 
-	mu       sync.Mutex // guards the following
-	refusal  discoveryFault
-	problems []string
+	mu             sync.Mutex // guards the following
+	discoveryFault discoveryFault
+	discoveryConns map[net.Conn]bool // open connections to the discovery
+	problems       []string
 }
 
 // discoveryFault is what is wrong with the discovery.
@@ -71,15 +75,16 @@ type pod struct {
 	ended                chan struct{}
 }
 
-func newWorld(o Options) (*world, error) {
+func newWorld(o options) (*world, error) {
 	w := &world{
 		opts: o, network: network.New(o.Seed), oracle: oracle.New(receiverNames[:]...), trace: newTrace(o),
 		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
 		births:  chance.Seeded(o.Seed).Of("births").Rand(),
 		reloads: chance.Seeded(o.Seed).Of("reloads").Rand(), discovered: make(chan error, 1),
+		discoveryConns: map[net.Conn]bool{},
 	}
 	for i, name := range receiverNames {
-		r := receiver.New(name, w.oracle.Of(name), func(line string) { w.trace.add("%s", line) })
+		r := receiver.New(name, w.oracle.Sink(name), func(line string) { w.trace.add("%s", line) })
 		l, err := w.network.Host(receiverAddress(i)).Listen("tcp", ":9090")
 		if err != nil {
 			return nil, err
@@ -92,10 +97,11 @@ func newWorld(o Options) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.discovery = &http.Server{Handler: http.HandlerFunc(w.serveTargets), ReadHeaderTimeout: time.Minute}
+	w.discovery = &http.Server{Handler: http.HandlerFunc(w.serveTargets), ReadHeaderTimeout: time.Minute,
+		ConnState: w.noteDiscoveryConn}
 	go func() { w.discovered <- w.discovery.Serve(l) }()
 	for range o.Pods {
-		if _, err := w.birth(); err != nil {
+		if err := w.birth(); err != nil {
 			return nil, err
 		}
 	}
@@ -106,7 +112,7 @@ func newWorld(o Options) (*world, error) {
 }
 
 // birth starts a pod, at an address that a pod had if there is one.
-func (w *world) birth() (*pod, error) {
+func (w *world) birth() error {
 	n := w.born
 	w.born++
 	p := &pod{name: fmt.Sprintf("pod-%d-%04x", n, w.births.Uint32N(1<<16)), workload: fmt.Sprint("app-", n%7),
@@ -116,8 +122,8 @@ func (w *world) birth() (*pod, error) {
 	}
 	p.host = w.network.Host(p.addr)
 	var err error
-	if p.listener, err = p.host.Listen("tcp", ":15090"); err != nil {
-		return nil, err
+	if p.listener, err = p.host.Listen("tcp", sidecarPort); err != nil {
+		return err
 	}
 	p.envoy = sidecar.New(sidecar.Options{Namespace: "mesh", Pod: p.name, Workload: p.workload,
 		Series: w.opts.Series, Seed: w.opts.Seed, Served: func(page *sidecar.Page) {
@@ -133,11 +139,14 @@ func (w *world) birth() (*pod, error) {
 	w.pods = append(w.pods, p)
 	w.mu.Unlock()
 	w.oracle.Born(p.name, p.discoveredLabels())
-	return p, nil
+	return nil
 }
 
+// address returns the address of the sidecar, with its port.
+func (p *pod) address() string { return p.addr + sidecarPort }
+
 func (p *pod) discoveredLabels() labels.Labels {
-	return labels.FromStrings("__address__", p.addr+":15090", "__meta_pod", p.name, "__meta_workload", p.workload,
+	return labels.FromStrings("__address__", p.address(), "__meta_pod", p.name, "__meta_workload", p.workload,
 		"__meta_url", "http://"+discoveryAddress+"/targets")
 }
 
@@ -156,14 +165,14 @@ func (w *world) death(p *pod) {
 // serveTargets answers as an HTTP discovery: the pods that live.
 func (w *world) serveTargets(rw http.ResponseWriter, req *http.Request) {
 	w.mu.Lock()
-	fault := w.refusal
+	fault := w.discoveryFault
 	type group struct {
 		Targets []string          `json:"targets"`
 		Labels  map[string]string `json:"labels"`
 	}
 	groups := []group{}
 	for _, p := range w.pods {
-		groups = append(groups, group{[]string{p.addr + ":15090"},
+		groups = append(groups, group{[]string{p.address()},
 			map[string]string{"__meta_pod": p.name, "__meta_workload": p.workload}})
 	}
 	w.mu.Unlock()
@@ -185,17 +194,38 @@ func (w *world) serveTargets(rw http.ResponseWriter, req *http.Request) {
 	_, _ = rw.Write(body)
 }
 
+// noteDiscoveryConn keeps account of the open connections to the discovery.
+func (w *world) noteDiscoveryConn(c net.Conn, state http.ConnState) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if state == http.StateClosed {
+		delete(w.discoveryConns, c)
+	} else {
+		w.discoveryConns[c] = true
+	}
+}
+
+// discoveryConnections returns how many connections of a host are open at the discovery. An agent leaves them open when
+// it stops (package agent).
+func (w *world) discoveryConnections(host string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.discoveryConns {
+		if from, _, err := net.SplitHostPort(c.RemoteAddr().String()); err == nil && from == host {
+			n++
+		}
+	}
+	return n
+}
+
 func (w *world) setDiscovery(f discoveryFault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.refusal = f
+	w.discoveryFault = f
 }
 
-// close ends everything but the agents.
+// close ends the receivers and the discovery. Agents and pods have ended before.
 func (w *world) close() {
-	for _, p := range slices.Clone(w.pods) {
-		w.death(p)
-	}
 	for _, name := range receiverNames {
 		if err := w.receivers[name].Close(); err != nil {
 			w.problem("close receiver %s: %v", name, err)
@@ -209,4 +239,16 @@ func (w *world) problem(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.problems = append(w.problems, time.Now().UTC().Format("02 15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+// found returns all problems so far: those of the world, of the oracle and of the receivers.
+func (w *world) found() []string {
+	w.mu.Lock()
+	all := slices.Clone(w.problems)
+	w.mu.Unlock()
+	all = append(all, w.oracle.Problems()...)
+	for _, name := range receiverNames {
+		all = append(all, w.receivers[name].Problems()...)
+	}
+	return all
 }

@@ -13,7 +13,11 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/onecpu"
 )
+
+// TestMain runs the tests on one processor, so that the same seed gives the same run.
+func TestMain(m *testing.M) { onecpu.Main(m) }
 
 // stream is what one connection carried.
 type stream struct {

@@ -16,7 +16,7 @@ import (
 const (
 	// discoveryDelay is how long after a change of the pods the targets may follow.
 	discoveryDelay = 15 * time.Second
-	// mostMissed is how many turns in a row may be missing.
+	// mostMissed is how many scrape intervals in a row may be missing.
 	mostMissed = 3
 )
 
@@ -56,24 +56,24 @@ func (o *Oracle) judgePod(receiver string, p *pod, until time.Time) {
 
 // want is the value that a sample must have: bits, or a number between 0 and most.
 type want struct {
-	bits  uint64
-	loose bool
-	most  float64
+	bits   uint64
+	ranged bool // 0 to most instead of bits
+	most   float64
 }
 
 func (w want) String() string {
-	if w.loose {
+	if w.ranged {
 		return fmt.Sprint("0 to ", w.most)
 	}
 	return fmt.Sprint(math.Float64frombits(w.bits))
 }
 
 func exactly(v float64) want { return want{bits: math.Float64bits(v)} }
-func atMost(v float64) want  { return want{loose: true, most: v} }
+func atMost(v float64) want  { return want{ranged: true, most: v} }
 func marker() want           { return want{bits: value.StaleNaN} }
 func (w want) matches(b uint64) bool {
 	v := math.Float64frombits(b)
-	return !w.loose && w.bits == b || w.loose && v >= 0 && v <= w.most
+	return !w.ranged && w.bits == b || w.ranged && v >= 0 && v <= w.most
 }
 
 // judgeBatch compares one batch and brings the liveness of its target up to date.
@@ -82,74 +82,26 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	c, t := o.targetOfBatch(receiver, p, b)
 	if t == nil {
 		o.problem("%s: %s: a batch at %s that no configuration makes: %v", receiver, p.name, clock(b.time()),
-			some(b))
+			firstSeries(b))
 		return
 	}
 	s := d.stateOf(b.rev, o.processOf(b.from, b.time()))
-	o.judgeTurn(receiver, p, s, t, b)
+	o.judgeInterval(receiver, p, s, t, b)
 	s.target, s.ended = t, false
 	var all []expectation
-	add := func(ls labels.Labels, w want) { all = append(all, expectation{ls, w}) }
 	switch {
 	case !b.hasUp:
-		o.problem("%s: %s: no up in the batch at %s: %v", receiver, p.name, clock(b.time()), some(b))
+		o.problem("%s: %s: no up in the batch at %s: %v", receiver, p.name, clock(b.time()), firstSeries(b))
 		return
-	case isStale(b.up):
-		o.counts.Ended++
-		o.judgeReason(receiver, p, b)
-		for _, ls := range s.live {
-			add(ls, marker())
-		}
-		for _, name := range reportNames {
-			add(t.report[name], marker())
-		}
-		s.live, s.ended = map[string]labels.Labels{}, true
+	case value.IsStaleNaN(b.up):
+		all = o.expectEnd(receiver, p, s, t, b)
 	case b.up == 1:
-		pg := o.pageOf(receiver, p, t, b, true)
-		if pg == nil {
+		if all = o.expectPage(receiver, p, s, t, b); all == nil {
 			o.problem("%s: %s: up=1 at %s, but no page was served", receiver, p.name, clock(b.time()))
 			return
 		}
-		live, kept := t.kept(pg)
-		for _, sample := range pg.samples {
-			add(t.scrapedOf(sample.Series), exactly(sample.Value))
-		}
-		for key, ls := range s.live {
-			if _, shown := live[key]; !shown {
-				add(ls, marker())
-			}
-		}
-		n := float64(len(pg.samples))
-		added := atMost(n)
-		if s.complete && sameKeys(s.live, live) && !o.changedIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
-			added = exactly(0)
-		}
-		o.addReport(add, t, 1, exactly(n), exactly(float64(kept)), added)
-		s.live, s.complete = live, true
 	default:
-		o.counts.Failed++
-		live := map[string]labels.Labels{}
-		n := 0.0
-		mayFail := p.mayFail(b.time(), b.time().Add(t.timeout()+time.Second))
-		if pg := o.pageOf(receiver, p, t, b, false); pg != nil {
-			n = float64(len(pg.samples))
-			if pg.partial {
-				live, _ = t.kept(pg)
-			}
-		} else if mayFail {
-			if pg := o.pageOf(receiver, p, t, b, true); pg != nil { // it came too late, or never
-				n = float64(len(pg.samples))
-			}
-		} else {
-			o.problem("%s: %s: up=0 at %s for no reason", receiver, p.name, clock(b.time()))
-		}
-		for key, ls := range s.live {
-			if _, shown := live[key]; !shown {
-				add(ls, marker())
-			}
-		}
-		o.addReport(add, t, 0, atMost(n), atMost(n), atMost(n))
-		s.live, s.complete = live, false
+		all = o.expectFailure(receiver, p, s, t, b)
 	}
 	s.last = b.time()
 	expected := c.expectedAt(receiver, all)
@@ -162,7 +114,80 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	o.compare(receiver, p, b, expected)
 }
 
-// expectation is a scraped sample.
+// expectEnd returns what the last batch of a target has: markers for all its series.
+func (o *Oracle) expectEnd(receiver string, p *pod, s *liveness, t *target, b *batch) []expectation {
+	o.counts.Ended++
+	o.judgeReason(receiver, p, b)
+	all := markers(slices.Collect(maps.Values(s.live)))
+	for _, name := range reportNames {
+		all = append(all, expectation{t.report[name], marker()})
+	}
+	s.live, s.ended = map[string]labels.Labels{}, true
+	return all
+}
+
+// expectPage returns what the batch of a successful scrape has, or nil if no page was served.
+func (o *Oracle) expectPage(receiver string, p *pod, s *liveness, t *target, b *batch) (all []expectation) {
+	pg := o.pageOf(receiver, p, t, b, true)
+	if pg == nil {
+		return nil
+	}
+	live, kept := t.kept(pg)
+	for _, sample := range pg.samples {
+		all = append(all, expectation{t.scrapedOf(sample.Series), exactly(sample.Value)})
+	}
+	gone := vanished(s.live, live)
+	all = append(all, markers(gone)...)
+	n := float64(len(pg.samples))
+	added := atMost(n)
+	if s.complete && len(gone) == 0 && len(s.live) == len(live) &&
+		!o.changedIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
+		added = exactly(0)
+	}
+	s.live, s.complete = live, true
+	return append(all, t.reportOf(1, exactly(n), exactly(float64(kept)), added)...)
+}
+
+// expectFailure returns what the batch of a failed scrape has.
+func (o *Oracle) expectFailure(receiver string, p *pod, s *liveness, t *target, b *batch) []expectation {
+	o.counts.Failed++
+	live := map[string]labels.Labels{}
+	n := 0.0
+	if pg := o.pageOf(receiver, p, t, b, false); pg != nil {
+		n = float64(len(pg.samples))
+		if pg.partial {
+			live, _ = t.kept(pg)
+		}
+	} else if o.mayFail(p, b.time(), b.time().Add(t.timeout()+time.Second)) {
+		if pg := o.pageOf(receiver, p, t, b, true); pg != nil { // it came too late, or never
+			n = float64(len(pg.samples))
+		}
+	} else {
+		o.problem("%s: %s: up=0 at %s for no reason", receiver, p.name, clock(b.time()))
+	}
+	all := markers(vanished(s.live, live))
+	s.live, s.complete = live, false
+	return append(all, t.reportOf(0, atMost(n), atMost(n), atMost(n))...)
+}
+
+// markers returns staleness markers for series.
+func markers(series []labels.Labels) (all []expectation) {
+	for _, ls := range series {
+		all = append(all, expectation{ls, marker()})
+	}
+	return all
+}
+
+// reportOf returns the report of a scrape.
+func (t *target) reportOf(up float64, scraped, kept, added want) (all []expectation) {
+	values := [...]want{exactly(up), atMost(t.timeout().Seconds() + 1), scraped, kept, added}
+	for i, name := range reportNames {
+		all = append(all, expectation{t.report[name], values[i]})
+	}
+	return all
+}
+
+// expectation is a series before an endpoint's rules, and its value.
 type expectation struct {
 	series labels.Labels
 	want
@@ -189,13 +214,6 @@ func (b *batch) differs(expected map[string]want) bool {
 		}
 	}
 	return len(expected) != len(b.samples)
-}
-
-func (o *Oracle) addReport(add func(labels.Labels, want), t *target, up float64, scraped, kept, added want) {
-	values := [...]want{exactly(up), atMost(t.timeout().Seconds() + 1), scraped, kept, added}
-	for i, name := range reportNames {
-		add(t.report[name], values[i])
-	}
 }
 
 // compare notes what differs between a batch and what is expected of it.
@@ -253,7 +271,7 @@ func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *ta
 }
 
 // stateOf returns the liveness of a target in a process. Another process knows nothing of the target.
-func (d *delivered) stateOf(rev string, by process) *liveness {
+func (d *delivered) stateOf(rev string, by *life) *liveness {
 	s := d.states[rev]
 	if s == nil || s.process != by {
 		s = &liveness{process: by, live: map[string]labels.Labels{}}
@@ -274,19 +292,17 @@ func (t *target) kept(pg *page) (live map[string]labels.Labels, samples int) {
 	return live, samples
 }
 
-func sameKeys(a, b map[string]labels.Labels) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for key := range a {
-		if _, there := b[key]; !there {
-			return false
+// vanished returns the series that were live before and are not now.
+func vanished(before, now map[string]labels.Labels) (gone []labels.Labels) {
+	for key, ls := range before {
+		if _, shown := now[key]; !shown {
+			gone = append(gone, ls)
 		}
 	}
-	return true
+	return gone
 }
 
-// early is how far after the start of a scrape its timestamp may be: timestamps are those of due times.
+// early returns how far a timestamp may be after the start of its scrape: timestamps are due times.
 func (t *target) early() time.Duration { return t.interval()/100 + time.Millisecond }
 
 // pageOf returns the page of a batch. Until discovery shows that a pod is gone, that may be a page of the pod that has
@@ -323,7 +339,7 @@ func (p *pod) pageAt(receiver string, t *target, b *batch, good bool) *page {
 	return nil
 }
 
-// judgeLostPages judges the pages before a time that no batch has followed. Batches until then have been judged.
+// judgeLostPages counts the samples of pages before a time that have no batch. Earlier batches are judged already.
 func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until time.Time) {
 	for _, pg := range p.pages {
 		c, t := o.targetAt(p, pg.start)
@@ -350,15 +366,11 @@ func (o *Oracle) excuses(p *pod, pg *page) bool {
 		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
 }
 
-// judgeLostPage counts what a page and its report should have become.
+// judgeLostPage counts the samples of a page, of its report and its markers as lost.
 func (o *Oracle) judgeLostPage(receiver string, p *pod, d *delivered, t *target, pg *page) {
 	live, kept := t.kept(pg)
 	if s := d.states[t.labels.Get("rev")]; s != nil {
-		for key := range s.live {
-			if _, shown := live[key]; !shown {
-				kept++
-			}
-		}
+		kept += len(vanished(s.live, live))
 		s.live, s.complete = live, true
 	}
 	o.lose(receiver, kept+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
@@ -374,22 +386,22 @@ func (o *Oracle) targetAt(p *pod, at time.Time) (*inForce, *target) {
 	return nil, nil
 }
 
-// judgeTurn checks that a target is scraped once in each turn.
-func (o *Oracle) judgeTurn(receiver string, p *pod, s *liveness, t *target, b *batch) {
-	if s.last.IsZero() || isStale(b.up) || s.target == nil {
+// judgeInterval checks that a target is scraped once in each scrape interval.
+func (o *Oracle) judgeInterval(receiver string, p *pod, s *liveness, t *target, b *batch) {
+	if s.last.IsZero() || value.IsStaleNaN(b.up) || s.target == nil {
 		return
 	}
 	gap := b.time().Sub(s.last)
-	if gap > mostMissed*t.interval()+t.timeout() && !p.mayFail(s.last, b.time()) {
+	if gap > mostMissed*t.interval()+t.timeout() && !o.mayFail(p, s.last, b.time()) {
 		o.problem("%s: %s was not scraped between %s and %s", receiver, p.name, clock(s.last), clock(b.time()))
 	}
 	if gap < t.interval()/2 && !o.changedIn(s.last, b.time()) {
-		o.problem("%s: %s was scraped at %s and at %s, within one turn", receiver, p.name, clock(s.last),
+		o.problem("%s: %s was scraped at %s and at %s, within one scrape interval", receiver, p.name, clock(s.last),
 			clock(b.time()))
 	}
 }
 
-// judgeForgotten checks that a target that lives was scraped in its last turns.
+// judgeForgotten checks that a target that lives was scraped in its last scrape intervals.
 func (o *Oracle) judgeForgotten(receiver string, p *pod, d *delivered, until time.Time) {
 	c, t := o.targetAt(p, until)
 	if t == nil || !p.to.IsZero() || c.sentOf(receiver, t.report["up"]) == "" {
@@ -429,7 +441,7 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 		return
 	}
 	by := o.found(p.to).Add(4 * s.target.interval())
-	if until.Before(by) || !o.alive(s.process, by) {
+	if until.Before(by) || !s.process.alive(by) {
 		return
 	}
 	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(p.to))
@@ -438,8 +450,8 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 
 func clock(at time.Time) string { return at.UTC().Format("02 15:04:05.000") }
 
-// some returns one series of a batch.
-func some(b *batch) string {
+// firstSeries returns one series of a batch.
+func firstSeries(b *batch) string {
 	for _, key := range slices.Sorted(maps.Keys(b.samples)) {
 		return key
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
@@ -18,12 +17,13 @@ type Oracle struct {
 	mu        sync.Mutex // guards the following
 	configs   []*inForce // by time
 	pods      map[string]*pod
-	order     []string          // names of pods, in the order of birth
-	lives     map[string][]life // of an agent, by its host; in the order of time
+	order     []string           // names of pods, in the order of birth
+	lives     map[string][]*life // of an agent, by its host; in the order of time
 	receivers map[string]*arrivals
 	names     []string // of receivers, sorted
 	strangers map[string]bool
 	judged    time.Time // Judge has seen everything before
+	disturbed []span    // when scrapes of all pods may fail
 	blind     []span
 	fragile   []span
 	quietFrom time.Time // agents run since, without a kill or stop
@@ -32,7 +32,7 @@ type Oracle struct {
 	counts    Counts
 }
 
-// Counts say how much the oracle has compared, over all receivers.
+// Counts says how much the oracle has seen: Pages were served, Samples stored, Batches compared.
 type Counts struct {
 	Pages, Batches, Samples int
 	Lost                    map[string]int // samples, by receiver
@@ -55,8 +55,8 @@ const (
 	PowerCut            // the disk loses what was not synced, too
 )
 
-// loses returns how long before the end a scrape may have been answered whose samples are lost: the running scrape, and
-// after a power cut what is synced every second.
+// loses returns the time before the end of a process within which scrapes may be lost: the running scrape; after a
+// power cut also what was not yet synced (every second).
 func (e End) loses() time.Duration {
 	if e == PowerCut {
 		return 2500 * time.Millisecond
@@ -81,22 +81,22 @@ type page struct {
 	start, end time.Time
 	well       bool        // the answer is a page without a mistake
 	read       func() bool // whether the agent has read all of it
-	partial    bool        // its lines show up before the failure: the page itself is bad
+	partial    bool        // the page has a bad line; its series count as shown although the scrape fails
 	samples    []sidecar.Sample
-	judged     map[string]bool // by receiver
+	judged     map[string]bool // names of receivers for which it was compared
 }
 
 // good reports whether a scrape has got the page.
 func (pg *page) good() bool { return pg.well && pg.read() }
 
-// arrivals is what a receiver has stored and Judge has not seen.
+// arrivals is what a receiver has stored that Judge has not seen, and the state of its targets.
 type arrivals struct {
 	pods map[string]*delivered
 	refs map[*receiver.Series]ref
 }
 
-// ref is which target a series is of. rev is a label that configurations give all series of a pod; a pod that gets
-// another rev is another target.
+// ref identifies the target and the metric of a series. rev is a label that configurations give all series of a
+// pod; a pod that gets another rev is another target.
 type ref struct{ pod, rev, name string }
 
 // delivered is what a receiver has of a pod.
@@ -107,26 +107,20 @@ type delivered struct {
 
 // liveness is what an agent knows of a target after its last scrape.
 type liveness struct {
-	process  process
+	process  *life
 	live     map[string]labels.Labels // scraped series that get a marker when they are gone, by text
 	last     time.Time                // of the last scrape; zero: none since the process began
-	ended    bool                     // by markers
+	ended    bool                     // its last markers have arrived
 	target   *target
 	complete bool // the last page was good
-}
-
-// process is one life of an agent.
-type process struct {
-	host string
-	n    int
 }
 
 // batch are the samples of a target with one time.
 type batch struct {
 	at      int64
 	rev     string
-	from    string // host of the agent
-	samples map[string]uint64
+	from    string            // host of the agent
+	samples map[string]uint64 // bits of the values, by series
 	up      float64
 	hasUp   bool
 }
@@ -135,7 +129,7 @@ func (b *batch) time() time.Time { return time.UnixMilli(b.at) }
 
 // New returns an oracle for receivers with these names.
 func New(receivers ...string) *Oracle {
-	o := &Oracle{pods: map[string]*pod{}, lives: map[string][]life{}, receivers: map[string]*arrivals{},
+	o := &Oracle{pods: map[string]*pod{}, lives: map[string][]*life{}, receivers: map[string]*arrivals{},
 		strangers: map[string]bool{}, losses: map[string][]string{}, names: slices.Sorted(slices.Values(receivers)),
 		counts: Counts{Lost: map[string]int{}}}
 	for _, name := range receivers {
@@ -173,7 +167,7 @@ func (o *Oracle) Gone(name string) {
 func (o *Oracle) Started(host string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.lives[host] = append(o.lives[host], life{from: time.Now()})
+	o.lives[host] = append(o.lives[host], &life{from: time.Now()})
 	o.quietFrom = time.Now()
 }
 
@@ -191,10 +185,10 @@ func (o *Oracle) Ended(host string, how End) {
 func (o *Oracle) Disturbed(name string, from, to time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, p := range o.pods {
-		if name == "" || p.name == name {
-			p.disturbed = append(p.disturbed, span{from, to})
-		}
+	if name == "" {
+		o.disturbed = append(o.disturbed, span{from, to})
+	} else if p := o.pods[name]; p != nil {
+		p.disturbed = append(p.disturbed, span{from, to})
 	}
 }
 
@@ -213,7 +207,7 @@ func (o *Oracle) Fragile(from, to time.Time) {
 	o.fragile = append(o.fragile, span{from, to})
 }
 
-// found returns when targets must have followed a change of the pods.
+// found returns the time by which targets must reflect a change of the pods. Times without discovery postpone it.
 func (o *Oracle) found(changed time.Time) time.Time {
 	by := changed.Add(discoveryDelay)
 	for again := true; again; {
@@ -227,7 +221,7 @@ func (o *Oracle) found(changed time.Time) time.Time {
 	return by
 }
 
-// Served tells of a page that a pod has answered with.
+// Served records a page with which a pod has answered.
 func (o *Oracle) Served(name string, p *sidecar.Page) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -243,8 +237,8 @@ func (o *Oracle) Served(name string, p *sidecar.Page) {
 	o.counts.Pages++
 }
 
-// Of returns what a receiver tells of what it stores and refuses.
-func (o *Oracle) Of(name string) receiver.Sink { return sink{o, name} }
+// Sink returns the sink of a receiver.
+func (o *Oracle) Sink(name string) receiver.Sink { return sink{o, name} }
 
 type sink struct {
 	*Oracle
@@ -310,7 +304,7 @@ func (o *Oracle) take(a *arrivals, from string, s *receiver.Series, x receiver.S
 	}
 }
 
-// batchAt returns the batch with a time. Batches arrive in the order of time, nearly.
+// batchAt returns the batch with a time. Most batches arrive in the order of time.
 func (d *delivered) batchAt(at int64, rev, from string) *batch {
 	n := len(d.batches)
 	for n > 0 && d.batches[n-1].at > at {
@@ -325,9 +319,6 @@ func (d *delivered) batchAt(at int64, rev, from string) *batch {
 	d.batches = slices.Insert(d.batches, n, b)
 	return b
 }
-
-// isStale reports whether a value is a staleness marker.
-func isStale(v float64) bool { return value.IsStaleNaN(v) }
 
 // Problems returns what was wrong so far.
 func (o *Oracle) Problems() []string {
@@ -348,12 +339,11 @@ const maxProblems = 40
 
 func (o *Oracle) problem(format string, args ...any) {
 	if len(o.problems) < maxProblems {
-		o.problems = append(o.problems, time.Now().Format("02 15:04:05.000 ")+fmt.Sprintf(format, args...))
+		o.problems = append(o.problems, clock(time.Now())+" "+fmt.Sprintf(format, args...))
 	}
 }
 
-// Losses returns words for the first samples that a receiver has lost. They are a problem only if no counter explains
-// them.
+// Losses describes the first losses of a receiver. They are a problem only if no counter explains them.
 func (o *Oracle) Losses(receiver string) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

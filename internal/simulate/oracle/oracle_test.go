@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -18,15 +19,14 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
 )
 
-// sent is one sample that the receiver stores. value is a number, or math.NaN's stale form by stale.
+// sent is one sample that the receiver stores.
 type sent struct {
 	name  string
 	value float64
 }
 
-var stale = sent{"", 0}.marker()
-
-func (sent) marker() float64 { return receiver.Sample{Bits: value.StaleNaN}.Value() }
+// stale is the value of a staleness marker.
+var stale = math.Float64frombits(value.StaleNaN)
 
 // story drives an oracle: pages are served, and samples arrive.
 type story struct {
@@ -38,7 +38,7 @@ type story struct {
 
 func newStory() *story {
 	s := &story{Oracle: New("r"), series: map[string]*receiver.Series{}, lines: map[string]*sidecar.Series{}}
-	s.sink = s.Of("r")
+	s.sink = s.Sink("r")
 	job := &promconfig.ScrapeConfig{
 		JobName: "envoy", Scheme: "http", MetricsPath: "/stats/prometheus",
 		ScrapeInterval: model.Duration(10 * time.Second), ScrapeTimeout: model.Duration(5 * time.Second),
@@ -108,50 +108,50 @@ func changed(samples []sent, name string, v float64) []sent {
 func TestOracle(t *testing.T) {
 	for name, tc := range map[string]struct {
 		edit    func(step string, samples []sent) []sent // of what arrives; nil: nothing is changed
-		problem string                                   // in the first problem; empty: none
+		problem string                                   // part of a problem; empty: no problem
 		lost    int
 	}{
 		"correct": {},
 		"a value differs": {problem: ": 7, want 2", edit: func(step string, x []sent) []sent {
-			return edit(step == "second", x, changed(x, "a", 7))
+			return replaceIf(step == "second", x, changed(x, "a", 7))
 		}},
 		"a sample is missing": {lost: 1, edit: func(step string, x []sent) []sent {
-			return edit(step == "second", x, without(x, "a"))
+			return replaceIf(step == "second", x, without(x, "a"))
 		}},
 		"a marker is missing": {lost: 1, edit: func(step string, x []sent) []sent {
-			return edit(step == "second", x, without(x, "b"))
+			return replaceIf(step == "second", x, without(x, "b"))
 		}},
-		"a marker too many": {problem: "want", edit: func(step string, x []sent) []sent {
-			return edit(step == "second", x, changed(x, "a", stale))
+		"a marker too many": {problem: ": NaN, want 2", edit: func(step string, x []sent) []sent {
+			return replaceIf(step == "second", x, changed(x, "a", stale))
 		}},
 		"a marker after a failure is missing": {lost: 1, edit: func(step string, x []sent) []sent {
-			return edit(step == "failed", x, without(x, "a"))
+			return replaceIf(step == "failed", x, without(x, "a"))
 		}},
 		"a page does not arrive": {lost: 7, edit: func(step string, x []sent) []sent { // its marker of b, too
-			return edit(step == "second", x, nil)
+			return replaceIf(step == "second", x, nil)
 		}},
 		"a dropped series is sent": {problem: ": 2, want no sample", edit: func(step string, x []sent) []sent {
-			return edit(step == "second", x, with(x, sent{"dropped", 2}))
+			return replaceIf(step == "second", x, with(x, sent{"dropped", 2}))
 		}},
 		"up without a page": {problem: "no page was served", edit: func(step string, x []sent) []sent {
-			return edit(step == "failed", x, changed(x, "up", 1))
+			return replaceIf(step == "failed", x, changed(x, "up", 1))
 		}},
 		"the report is wrong": {problem: "scrape_samples_scraped", edit: func(step string, x []sent) []sent {
-			return edit(step == "second", x, changed(x, "scrape_samples_scraped", 1))
+			return replaceIf(step == "second", x, changed(x, "scrape_samples_scraped", 1))
 		}},
 		"series_added of a page like the one before": {problem: "scrape_series_added",
 			edit: func(step string, x []sent) []sent {
-				return edit(step == "again", x, changed(x, "scrape_series_added", 1))
+				return replaceIf(step == "again", x, changed(x, "scrape_series_added", 1))
 			}},
 		"the last markers are missing": {problem: "has no last markers", edit: func(step string, x []sent) []sent {
-			return edit(step == "end", x, nil)
+			return replaceIf(step == "end", x, nil)
 		}},
 		"no up": {problem: "that no configuration makes", lost: 7, edit: func(step string, x []sent) []sent {
-			return edit(step == "second", x, without(x, "up"))
+			return replaceIf(step == "second", x, without(x, "up"))
 		}},
 		"the target is forgotten": {problem: "was not scraped between", lost: -1,
 			edit: func(step string, x []sent) []sent {
-				return edit(step == "second" || step == "again" || step == "failed" || step == "back", x, nil)
+				return replaceIf(step == "second" || step == "again" || step == "failed" || step == "back", x, nil)
 			}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-func edit(here bool, samples, instead []sent) []sent {
+func replaceIf(here bool, samples, instead []sent) []sent {
 	if here {
 		return instead
 	}

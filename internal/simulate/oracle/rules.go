@@ -108,8 +108,8 @@ func (t *target) scrapedOf(s *sidecar.Series) labels.Labels {
 	}
 	b := labels.NewBuilder(s.Labels)
 	for _, name := range []string{"le", "quantile"} { // Prometheus 3 writes them as floats
-		if v := b.Get(name); v != "" {
-			b.Set(name, floatText(v))
+		if v, err := strconv.ParseFloat(b.Get(name), 64); err == nil {
+			b.Set(name, labels.FormatOpenMetricsFloat(v))
 		}
 	}
 	t.labels.Range(func(l labels.Label) {
@@ -126,19 +126,6 @@ func (t *target) scrapedOf(s *sidecar.Series) labels.Labels {
 	}
 	t.scraped[s], t.texts[s] = ls, ls.String()
 	return ls
-}
-
-// floatText writes a number as Prometheus 3 writes the bounds of histograms: 1 as 1.0.
-func floatText(text string) string {
-	v, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return text
-	}
-	s := strconv.FormatFloat(v, 'g', -1, 64)
-	if s == "+Inf" || strings.ContainsAny(s, ".eN") {
-		return s
-	}
-	return s + ".0"
 }
 
 // sentOf returns the series that a receiver gets for a scraped one, as text; "" if the endpoint's rules drop it or the

@@ -9,33 +9,29 @@ import (
 )
 
 // mayFail reports whether a scrape that runs in a time may fail.
-func (p *pod) mayFail(from, to time.Time) bool {
-	for _, s := range p.disturbed {
-		if s.from.Before(to) && s.to.After(from) {
-			return true
-		}
-	}
-	return !p.to.IsZero() && to.After(p.to)
+func (o *Oracle) mayFail(p *pod, from, to time.Time) bool {
+	overlaps := func(s span) bool { return s.from.Before(to) && s.to.After(from) }
+	return slices.ContainsFunc(o.disturbed, overlaps) || slices.ContainsFunc(p.disturbed, overlaps) ||
+		!p.to.IsZero() && to.After(p.to)
 }
 
-// processOf returns which process of an agent ran at a time.
-func (o *Oracle) processOf(host string, at time.Time) process {
-	n := len(o.lives[host])
-	for n > 1 && o.lives[host][n-1].from.After(at) {
+// processOf returns the process of an agent that ran at a time.
+func (o *Oracle) processOf(host string, at time.Time) *life {
+	n := len(o.lives[host]) - 1
+	for n > 0 && o.lives[host][n].from.After(at) {
 		n--
 	}
-	return process{host, n}
+	return o.lives[host][n]
 }
 
 // alive reports whether a process still ran at a time.
-func (o *Oracle) alive(p process, at time.Time) bool {
-	l := o.lives[p.host][p.n-1]
+func (l *life) alive(at time.Time) bool {
 	return l.to.IsZero() || l.to.After(at)
 }
 
-// excusedBy reports whether the end of a process of an agent may have taken what was scraped in a time.
+// excusedBy reports whether samples scraped between from and to may be lost because a process of the agent ended.
 func (o *Oracle) excusedBy(host string, from, to time.Time) bool {
-	return slices.ContainsFunc(o.lives[host], func(l life) bool {
+	return slices.ContainsFunc(o.lives[host], func(l *life) bool {
 		if l.to.IsZero() || l.to.Before(from) {
 			return false
 		}
@@ -66,21 +62,27 @@ func (o *Oracle) changedIn(from, to time.Time) bool {
 
 // forget drops what has been judged.
 func (o *Oracle) forget(until time.Time) {
-	old := until.Add(-time.Minute)
+	old, hour := until.Add(-time.Minute), until.Add(-time.Hour)
 	for _, name := range slices.Clone(o.order) {
 		p := o.pods[name]
 		p.pages = slices.DeleteFunc(p.pages, func(pg *page) bool { return pg.start.Before(old) })
 		p.disturbed = slices.DeleteFunc(p.disturbed, func(s span) bool { return s.to.Before(old) })
-		if !p.to.IsZero() && p.to.Before(until.Add(-time.Hour)) {
+		if !p.to.IsZero() && p.to.Before(hour) {
 			o.drop(p)
 		}
 	}
-	for n := 0; n+1 < len(o.configs); {
-		if o.configs[n+1].from.Before(until.Add(-time.Hour)) {
-			o.configs = slices.Delete(o.configs, n, n+1)
-			continue
+	for len(o.configs) > 1 && o.configs[1].from.Before(hour) {
+		o.configs = slices.Delete(o.configs, 0, 1)
+	}
+	o.disturbed = slices.DeleteFunc(o.disturbed, func(s span) bool { return s.to.Before(old) })
+	ended := func(s span) bool { return s.to.Before(hour) }
+	o.blind, o.fragile = slices.DeleteFunc(o.blind, ended), slices.DeleteFunc(o.fragile, ended)
+	for host, lives := range o.lives { // the last one stays: batches of it may still come
+		n := 0
+		for n+1 < len(lives) && lives[n].to.Before(hour) {
+			n++
 		}
-		break
+		o.lives[host] = slices.Delete(lives, 0, n)
 	}
 }
 
