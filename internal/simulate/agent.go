@@ -29,10 +29,14 @@ type runner struct {
 	n        int    // index, from 0
 	file     string // path of the configuration
 	revision revision
+	shards   sharing // the number of agents, as this one knows it
+	stopped  int     // faults that keep it stopped
+	leftOut  bool    // it is more than the number of agents
 	disk     *disk.Disk
 	process  *process            // nil: none runs
 	lives    int                 // starts so far, failed ones too
 	failures int                 // of starts, in a row
+	waiting  bool                // for the next start after a failed one
 	dropped  map[dropped]float64 // samples dropped by processes that have ended
 	left     []*process          // killed ones, whose goroutines have not ended yet
 }
@@ -51,20 +55,35 @@ func agentAddress(n int) string { return fmt.Sprintf("10.0.1.%d", n+1) }
 func newRunner(w *world, n int) *runner {
 	return &runner{
 		world: w, n: n, file: filepath.Join(w.opts.Dir, fmt.Sprintf("agent-%d.yaml", n)),
-		revision: revision{minLanes: 1, maxLanes: 4}, dropped: map[dropped]float64{},
+		revision: revision{minLanes: 1, maxLanes: 4}, shards: sharing{count: max(1, w.opts.Agents)}, dropped: map[dropped]float64{},
 		disk: disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
 	}
 }
 
 // write writes the file of the agent.
-func (r *runner) write() error { return os.WriteFile(r.file, []byte(r.revision.yaml(r.world)), 0o600) }
+func (r *runner) write() error {
+	text := r.revision.yaml(r.world)
+	if !r.world.shardsByFlag() {
+		text += r.shards.yaml()
+	}
+	if bad := r.world.bad; bad != nil {
+		text = bad.of(text)
+	}
+	return os.WriteFile(r.file, []byte(text), 0o600)
+}
+
+// isOut reports whether no process of the agent is to run.
+func (r *runner) isOut() bool { return r.leftOut || r.stopped > 0 }
 
 // options returns the flags of the agent.
 func (r *runner) options() config.Options {
 	o := config.Options{File: r.file, Hostname: "sim", FlushDeadline: 4 * time.Second,
 		ListenAddress: agentAddress(r.n) + ":9095"}
-	if n := r.world.opts.Agents; n > 1 {
-		o.ShardIndex, o.ShardCount = strconv.Itoa(r.n), strconv.Itoa(n)
+	if r.world.opts.Agents > 1 {
+		o.ShardIndex = strconv.Itoa(r.n)
+		if r.world.shardsByFlag() {
+			o.ShardCount = strconv.Itoa(r.shards.count)
+		}
 	}
 	return o
 }
@@ -109,6 +128,7 @@ func (r *runner) start() error {
 	}
 	w.configure(r.revision, cfg)
 	w.oracle.Started(agentAddress(r.n))
+	r.share()
 	go func() {
 		err := p.agent.Run(ctx)
 		p.agent.Close()
@@ -199,6 +219,7 @@ func (r *runner) reload() error {
 		rcv.Forgive(agentAddress(r.n))
 	}
 	r.world.configure(r.revision, cfg)
+	r.share()
 	return nil
 }
 

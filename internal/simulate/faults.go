@@ -8,7 +8,6 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/disk"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
-	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
 )
@@ -30,7 +29,8 @@ func kinds() []kind {
 	all = append(all, podKinds()...)
 	all = append(all, discoveryKinds()...)
 	all = append(all, diskKinds()...)
-	return append(all, agentKinds()...)
+	all = append(all, agentKinds()...)
+	return append(all, fleetKinds()...)
 }
 
 // receiverKinds are the faults of receivers.
@@ -207,45 +207,6 @@ func diskKinds() []kind {
 		of("fails", disk.Fault{Calls: []string{"write", "sync", "open"}, Err: syscall.EIO, Chance: 0.3}),
 		of("torn writes", disk.Fault{Calls: []string{"write"}, Err: syscall.EIO, Chance: 0.2, Torn: true}),
 		of("does not sync", disk.Fault{Calls: []string{"sync"}, Err: syscall.EIO}),
-	}
-}
-
-// agentKinds are what happens to agents.
-func agentKinds() []kind {
-	of := func(name string, weight int, do func(w *world, r *runner, chance *rand.Rand)) kind {
-		return kind{name: "agent: " + name, weight: weight,
-			begin: func(w *world, _ scheduledFault, chance *rand.Rand) func() {
-				do(w, w.anyAgent(chance), chance)
-				return nil
-			}}
-	}
-	return []kind{
-		of("kill -9", 4, func(w *world, r *runner, _ *rand.Rand) {
-			r.kill(oracle.Killed)
-			w.start(r)
-		}),
-		of("power cut", 2, func(w *world, r *runner, _ *rand.Rand) {
-			r.kill(oracle.PowerCut)
-			w.start(r)
-		}),
-		of("SIGTERM", 4, func(w *world, r *runner, _ *rand.Rand) {
-			if err := r.stop(); err != nil {
-				w.problem("agent %d: %v", r.n, err)
-			}
-			w.start(r)
-		}),
-		of("reload", 6, func(w *world, _ *runner, chance *rand.Rand) {
-			if p := w.anyPod(chance); p != nil { // so that the first page after the reload lacks series
-				p.envoy.Churn(2)
-			}
-			next := w.agents[0].revision.next(w.reloads)
-			for _, r := range w.agents {
-				r.revision = next
-				if err := r.reload(); err != nil {
-					w.problem("agent %d: reload: %v", r.n, err)
-				}
-			}
-		}),
 	}
 }
 

@@ -80,8 +80,12 @@ const (
 	mostStarts   = 60 // failed starts in a row, after which the run fails
 )
 
-// start starts a process of an agent. If that fails, it schedules the next attempt after restartPause.
+// start starts a process of an agent that has none and is in service. If that fails, it schedules the next attempt
+// after restartPause.
 func (w *world) start(r *runner) {
+	if r.process != nil || r.isOut() {
+		return
+	}
 	err := r.start()
 	if err == nil {
 		r.failures = 0
@@ -92,13 +96,20 @@ func (w *world) start(r *runner) {
 		w.problem("agent %d does not start: %v", r.n, err)
 		return
 	}
-	at := time.Since(w.trace.start) + restartPause
-	n, _ := slices.BinarySearchFunc(w.events, at, func(e event, at time.Duration) int { return cmp.Compare(e.at, at) })
-	w.events = slices.Insert(w.events, n, event{at: at, do: func() {
-		if r.process == nil {
+	if !r.waiting {
+		r.waiting = true
+		w.later(restartPause, func() {
+			r.waiting = false
 			w.start(r)
-		}
-	}})
+		})
+	}
+}
+
+// insert adds an event to those that are to come.
+func (w *world) insert(e event) {
+	n, _ := slices.BinarySearchFunc(w.events, e.at,
+		func(e event, at time.Duration) int { return cmp.Compare(e.at, at) })
+	w.events = slices.Insert(w.events, n, e)
 }
 
 // plan returns what happens in a run, in the order of time: faults begin and end, and the oracle judges.

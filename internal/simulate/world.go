@@ -46,6 +46,8 @@ type world struct {
 	free       []string       // addresses that a pod had
 	births     *rand.Rand
 	reloads    *rand.Rand
+	bad        *badFile // what is wrong with the file of all agents; nil: nothing
+	resharding bool     // the number of agents changes
 
 	discovery  *http.Server
 	discovered chan error

@@ -38,7 +38,7 @@ func (o *Oracle) Judge(until time.Time) {
 func (o *Oracle) judgePod(receiver string, p *pod, until time.Time) {
 	d := o.receivers[receiver].pods[p.name]
 	if d == nil {
-		d = &delivered{states: map[string]*liveness{}}
+		d = newDelivered()
 		o.receivers[receiver].pods[p.name] = d
 	}
 	n := 0
@@ -85,7 +85,13 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 			firstSeries(b))
 		return
 	}
+	before := d.states[b.rev]
 	s := d.stateOf(b.rev, o.processOf(b.from, b.time()))
+	if o.isContested(t, b.time()) { // it has samples of two agents
+		*s = liveness{process: s.process, live: map[string]labels.Labels{}, target: t, unknown: true}
+		return
+	}
+	o.judgeHandover(receiver, p, t, before, b)
 	o.judgeInterval(receiver, p, s, t, b)
 	s.target, s.ended = t, false
 	var all []expectation
@@ -111,7 +117,8 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 			expected = later.expectedAt(receiver, all)
 		}
 	}
-	o.compare(receiver, p, b, expected)
+	o.compare(receiver, p, b, expected, s.unknown)
+	s.unknown = false
 }
 
 // expectEnd returns what the last batch of a target has: markers for all its series.
@@ -216,8 +223,8 @@ func (b *batch) differs(expected map[string]want) bool {
 	return len(expected) != len(b.samples)
 }
 
-// compare notes what differs between a batch and what is expected of it.
-func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]want) {
+// compare notes what differs between a batch and what is expected of it. anyMarkers allows markers that are not.
+func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]want, anyMarkers bool) {
 	lost := 0
 	example := ""
 	for key, w := range expected {
@@ -232,7 +239,7 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 		}
 	}
 	for key, got := range b.samples {
-		if _, known := expected[key]; !known {
+		if _, known := expected[key]; !known && !(anyMarkers && got == value.StaleNaN) {
 			o.problem("%s: %s at %s: %v, want no sample: %s", receiver, p.name, clock(b.time()),
 				math.Float64frombits(got), key)
 		}
@@ -270,12 +277,13 @@ func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *ta
 	return nil, nil
 }
 
-// stateOf returns the liveness of a target in a process. Another process knows nothing of the target.
+// stateOf returns the liveness of a target in a process. Another process knows nothing of the target, unless it had the
+// target before.
 func (d *delivered) stateOf(rev string, by *life) *liveness {
 	s := d.states[rev]
 	if s == nil || s.process != by {
-		s = &liveness{process: by, live: map[string]labels.Labels{}}
-		d.states[rev] = s
+		s = &liveness{process: by, live: map[string]labels.Labels{}, unknown: d.held[holding{rev, by}]}
+		d.states[rev], d.held[holding{rev, by}] = s, true
 	}
 	return s
 }
@@ -362,7 +370,8 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 // it was read.
 func (o *Oracle) excuses(p *pod, pg *page) bool {
 	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
-	return gone || o.excusedBy(pg.by, pg.start, pg.end) ||
+	_, t := o.targetAt(p, pg.start)
+	return gone || o.isContested(t, pg.start) || o.excusedBy(pg.by, pg.start, pg.end) ||
 		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
 }
 
@@ -392,7 +401,8 @@ func (o *Oracle) judgeInterval(receiver string, p *pod, s *liveness, t *target, 
 		return
 	}
 	gap := b.time().Sub(s.last)
-	if gap > mostMissed*t.interval()+t.timeout() && !o.mayFail(p, s.last, b.time()) {
+	if gap > mostMissed*t.interval()+t.timeout() && !o.mayFail(p, s.last, b.time()) &&
+		o.ownedAll(b.from, t, s.last, b.time()) {
 		o.problem("%s: %s was not scraped between %s and %s", receiver, p.name, clock(s.last), clock(b.time()))
 	}
 	if gap < t.interval()/2 && !o.changedIn(s.last, b.time()) {
@@ -441,7 +451,7 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 		return
 	}
 	by := o.found(p.to).Add(4 * s.target.interval())
-	if until.Before(by) || !s.process.alive(by) {
+	if until.Before(by) || !s.process.alive(by) || !o.ownedAll(s.process.host, s.target, p.to, by) {
 		return
 	}
 	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(p.to))

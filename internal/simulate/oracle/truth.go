@@ -31,7 +31,7 @@ func (l *life) alive(at time.Time) bool {
 
 // excusedBy reports whether samples scraped between from and to may be lost because a process of the agent ended.
 func (o *Oracle) excusedBy(host string, from, to time.Time) bool {
-	return slices.ContainsFunc(o.lives[host], func(l *life) bool {
+	return o.mayLeave(host, from, to) || slices.ContainsFunc(o.lives[host], func(l *life) bool {
 		if l.to.IsZero() || l.to.Before(from) {
 			return false
 		}
@@ -77,6 +77,7 @@ func (o *Oracle) forget(until time.Time) {
 	o.disturbed = slices.DeleteFunc(o.disturbed, func(s span) bool { return s.to.Before(old) })
 	ended := func(s span) bool { return s.to.Before(hour) }
 	o.blind, o.fragile = slices.DeleteFunc(o.blind, ended), slices.DeleteFunc(o.fragile, ended)
+	o.forgetViews(hour)
 	for host, lives := range o.lives { // the last one stays: batches of it may still come
 		n := 0
 		for n+1 < len(lives) && lives[n].to.Before(hour) {

@@ -56,7 +56,8 @@ type pause struct{ from, to time.Time }
 // before it got the answer.
 const underWay = 500 * time.Millisecond
 
-// Sink takes what a receiver stores, and what it refuses because it is late. from is the host that sent it.
+// Sink takes what a receiver stores, and what it refuses because it is late: older than the last sample of the series,
+// or another value for its time. from is the host that sent it.
 type Sink interface {
 	Accept(from string, s *Series, x Sample)
 	Late(from string, s *Series, x Sample)
@@ -262,7 +263,7 @@ func (r *Receiver) judge(row row, fault Fault) (good, late []Sample, why string)
 			good = append(good, s)
 			last, known = s, true
 		case s.Time == last.Time:
-			r.problem("%s at %d: %v, but it has %v", row.series.Key, s.Time, s.Value(), last.Value())
+			late = append(late, s)
 			why = cmp.Or(why, "duplicate sample for timestamp")
 		default:
 			r.counts.OutOfOrder++

@@ -1,0 +1,76 @@
+package simulate
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
+)
+
+// agentKinds are what happens to one agent, and reloads of all agents.
+func agentKinds() []kind {
+	of := func(name string, weight int, do func(w *world, r *runner, chance *rand.Rand)) kind {
+		return kind{name: "agent: " + name, weight: weight,
+			begin: func(w *world, _ scheduledFault, chance *rand.Rand) func() {
+				do(w, w.anyAgent(chance), chance)
+				return nil
+			}}
+	}
+	return []kind{
+		of("kill -9", 4, func(w *world, r *runner, _ *rand.Rand) {
+			r.kill(oracle.Killed)
+			w.start(r)
+		}),
+		of("power cut", 2, func(w *world, r *runner, _ *rand.Rand) {
+			r.kill(oracle.PowerCut)
+			w.start(r)
+		}),
+		of("SIGTERM", 4, func(w *world, r *runner, _ *rand.Rand) {
+			w.stop(r)
+			w.start(r)
+		}),
+		{name: "agent: stopped for a while", weight: 2, lasts: true,
+			begin: func(w *world, _ scheduledFault, chance *rand.Rand) func() {
+				r := w.anyAgent(chance)
+				r.stopped++
+				w.stop(r)
+				return func() {
+					r.stopped--
+					w.start(r)
+				}
+			}},
+		of("reload", 6, func(w *world, _ *runner, chance *rand.Rand) {
+			if p := w.anyPod(chance); p != nil { // so that the first page after the reload lacks series
+				p.envoy.Churn(2)
+			}
+			w.reload(w.agents[0].revision.next(w.reloads))
+		}),
+		{name: "agent: reload of a bad file", weight: 3, lasts: true, begin: beginBadFile},
+	}
+}
+
+// stop stops the process of an agent, if one runs.
+func (w *world) stop(r *runner) {
+	if err := r.stop(); err != nil {
+		w.problem("agent %d: %v", r.n, err)
+	}
+}
+
+// reload gives all agents a revision. While their file is bad, they refuse it and keep the one before.
+func (w *world) reload(next revision) {
+	if w.bad != nil {
+		w.reloadBadFile()
+		return
+	}
+	for _, r := range w.agents {
+		r.revision = next
+		if err := r.reload(); err != nil {
+			w.problem("agent %d: reload: %v", r.n, err)
+		}
+	}
+}
+
+// later lets something happen after a time.
+func (w *world) later(after time.Duration, do func()) {
+	w.insert(event{at: time.Since(w.trace.start) + after, do: do})
+}
