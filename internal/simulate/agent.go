@@ -50,12 +50,15 @@ type process struct {
 	done   chan error
 }
 
+// flushDeadline is how long an agent that stops, or a removed endpoint, delivers what is queued.
+const flushDeadline = 4 * time.Second
+
 func agentAddress(n int) string { return fmt.Sprintf("10.0.1.%d", n+1) }
 
 func newRunner(w *world, n int) *runner {
 	return &runner{
 		world: w, n: n, file: filepath.Join(w.opts.Dir, fmt.Sprintf("agent-%d.yaml", n)),
-		revision: revision{minLanes: 1, maxLanes: 4}, shards: sharing{count: max(1, w.opts.Agents)}, dropped: map[dropped]float64{},
+		revision: w.revision, shards: sharing{count: max(1, w.opts.Agents)}, dropped: map[dropped]float64{},
 		disk: disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
 	}
 }
@@ -77,7 +80,7 @@ func (r *runner) isOut() bool { return r.leftOut || r.stopped > 0 }
 
 // options returns the flags of the agent.
 func (r *runner) options() config.Options {
-	o := config.Options{File: r.file, Hostname: "sim", FlushDeadline: 4 * time.Second,
+	o := config.Options{File: r.file, Hostname: "sim", FlushDeadline: flushDeadline,
 		ListenAddress: agentAddress(r.n) + ":9095"}
 	if r.world.opts.Agents > 1 {
 		o.ShardIndex = strconv.Itoa(r.n)

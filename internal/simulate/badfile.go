@@ -41,7 +41,7 @@ func beginBadFile(w *world, _ scheduledFault, chance *rand.Rand) func() {
 	w.reloadBadFile()
 	return func() {
 		w.bad = nil
-		w.reload(w.agents[0].revision)
+		w.reload(w.revision)
 		w.checkReloads(1)
 	}
 }

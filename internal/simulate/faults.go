@@ -30,7 +30,8 @@ func kinds() []kind {
 	all = append(all, discoveryKinds()...)
 	all = append(all, diskKinds()...)
 	all = append(all, agentKinds()...)
-	return append(all, fleetKinds()...)
+	all = append(all, fleetKinds()...)
+	return append(all, reloadKinds()...)
 }
 
 // receiverKinds are the faults of receivers.
@@ -38,7 +39,7 @@ func receiverKinds() []kind {
 	of := func(name string, fault func(chance *rand.Rand) receiver.Fault) kind {
 		return kind{name: "receiver: " + name, weight: 2, lasts: true,
 			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
-				r := w.receivers[pick(chance, receiverNames[:]...)]
+				r := w.receivers[pick(chance, receiverNames...)]
 				r.Begin(f.name(), fault(chance))
 				return func() { r.End(f.name()) }
 			}}
@@ -77,7 +78,7 @@ func networkKinds() []kind {
 		return kind{name: "network: " + name + " at a receiver", weight: 2, lasts: true,
 			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
 				bad, n := fault(chance), chance.IntN(len(receiverNames))
-				bad.To = receiverAddress(n)
+				bad.To = receiverAddress(receiverNames[n])
 				w.network.Begin(f.name(), bad)
 				r := w.receivers[receiverNames[n]]
 				r.Doubt(1)
@@ -234,8 +235,9 @@ func mayDrop(reason string, happened map[string]int) bool {
 	causes := map[string][]string{
 		"refused": {
 			"receiver: 400", "receiver: lost answers", "receiver: silent", "receiver: slow", "network: ", "agent: ",
+			"agents: ", "endpoints: ", "certificate: ",
 		},
-		"isolation_budget": {"receiver: 400 for some series, only 1.0", "receiver: only 1.0"},
+		"isolation_budget": {"receiver: 400", "receiver: only 1.0", "agents: "}, // only 1.0 may also be configured
 		"disk_full":        {"disk: "},
 		"queue_error":      {"disk: "},
 		"damaged":          {"disk: ", "agent: power cut"},

@@ -43,7 +43,7 @@ func agentKinds() []kind {
 			if p := w.anyPod(chance); p != nil { // so that the first page after the reload lacks series
 				p.envoy.Churn(2)
 			}
-			w.reload(w.agents[0].revision.next(w.reloads))
+			w.reload(w.revision.next(w.reloads))
 		}),
 		{name: "agent: reload of a bad file", weight: 3, lasts: true, begin: beginBadFile},
 	}
@@ -56,8 +56,10 @@ func (w *world) stop(r *runner) {
 	}
 }
 
-// reload gives all agents a revision. While their file is bad, they refuse it and keep the one before.
+// reload gives all agents a revision. While their file is bad, they refuse it. They get it when the
+// file is good again.
 func (w *world) reload(next revision) {
+	w.revision = next
 	if w.bad != nil {
 		w.reloadBadFile()
 		return

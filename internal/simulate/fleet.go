@@ -8,6 +8,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
 )
 
+// longestInterval is the longest scrape interval of the revisions.
+const longestInterval = 30 * time.Second
+
 // sharing is the number of agents that share the targets, as one of them knows it: count, or next from an instant on.
 type sharing struct {
 	count, next int // next: 0 if no change is known
@@ -86,7 +89,7 @@ func beginHandover(w *world, f scheduledFault, chance *rand.Rand) func() {
 	}
 	var end func()
 	end = func() {
-		if time.Since(instant) < 2*w.opts.Interval+w.opts.Timeout || w.bad != nil || !w.delivered(next, 0) {
+		if time.Since(instant) < 2*longestInterval || w.bad != nil || !w.delivered(next, 0) {
 			w.later(5*time.Second, end)
 			return
 		}

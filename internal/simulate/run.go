@@ -179,7 +179,7 @@ func (w *world) judge() {
 			}
 		}
 	}
-	for _, name := range receiverNames {
+	for _, name := range allReceivers {
 		w.receivers[name].Forget(time.Now().Add(-longestAbsence).UnixMilli())
 		explained := explainedBy[name]
 		if float64(lost[name]) > explained {
@@ -197,7 +197,7 @@ func (w *world) end() {
 	for _, p := range slices.Clone(w.pods) {
 		w.death(p)
 	}
-	time.Sleep(4*w.opts.Interval + calm)
+	time.Sleep(4*longestInterval + calm)
 	w.judge()
 	for _, r := range w.agents {
 		if r.process == nil {

@@ -25,9 +25,13 @@ const (
 	sidecarPort      = ":15090"
 )
 
-var receiverNames = [...]string{"a", "b"}
+// allReceivers are the names of the receivers. Faults happen to those of receiverNames.
+var (
+	allReceivers  = [...]string{"a", "b", "c"}
+	receiverNames = allReceivers[:2]
+)
 
-func receiverAddress(n int) string { return fmt.Sprintf("10.0.3.%d", n+1) }
+func receiverAddress(name string) string { return fmt.Sprintf("10.0.3.%d", name[0]-'a'+1) }
 
 // world is everything outside the agents, and the agents.
 type world struct {
@@ -38,6 +42,7 @@ type world struct {
 	logs       *logs
 	receivers  map[string]*receiver.Receiver
 	agents     []*runner
+	revision   revision       // of the file of all agents
 	configured *revision      // the oracle's current revision
 	happened   map[string]int // faults so far, by kind
 	events     []event        // still to come, sorted by time
@@ -79,15 +84,15 @@ type pod struct {
 
 func newWorld(o options) (*world, error) {
 	w := &world{
-		opts: o, network: network.New(o.Seed), oracle: oracle.New(receiverNames[:]...), trace: newTrace(o),
+		opts: o, network: network.New(o.Seed), oracle: oracle.New(allReceivers[:]...), trace: newTrace(o),
 		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
-		births:  chance.Seeded(o.Seed).Of("births").Rand(),
+		revision: revision{minLanes: 1, maxLanes: 4}, births: chance.Seeded(o.Seed).Of("births").Rand(),
 		reloads: chance.Seeded(o.Seed).Of("reloads").Rand(), discovered: make(chan error, 1),
 		discoveryConns: map[net.Conn]bool{},
 	}
-	for i, name := range receiverNames {
+	for _, name := range allReceivers {
 		r := receiver.New(name, w.oracle.Sink(name), func(line string) { w.trace.add("%s", line) })
-		l, err := w.network.Host(receiverAddress(i)).Listen("tcp", ":9090")
+		l, err := w.network.Host(receiverAddress(name)).Listen("tcp", ":9090")
 		if err != nil {
 			return nil, err
 		}
@@ -228,7 +233,7 @@ func (w *world) setDiscovery(f discoveryFault) {
 
 // close ends the receivers and the discovery. Agents and pods have ended before.
 func (w *world) close() {
-	for _, name := range receiverNames {
+	for _, name := range allReceivers {
 		if err := w.receivers[name].Close(); err != nil {
 			w.problem("close receiver %s: %v", name, err)
 		}
@@ -249,7 +254,7 @@ func (w *world) found() []string {
 	all := slices.Clone(w.problems)
 	w.mu.Unlock()
 	all = append(all, w.oracle.Problems()...)
-	for _, name := range receiverNames {
+	for _, name := range allReceivers {
 		all = append(all, w.receivers[name].Problems()...)
 	}
 	return all

@@ -18,6 +18,8 @@ const (
 	discoveryDelay = 15 * time.Second
 	// mostMissed is how many scrape intervals in a row may be missing.
 	mostMissed = 3
+	// longestScrape is longer than each scrape.
+	longestScrape = 6 * time.Second
 )
 
 // Judge compares everything before a time, after all of it has been delivered, and forgets it.
@@ -87,6 +89,13 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	}
 	before := d.states[b.rev]
 	s := d.stateOf(b.rev, o.processOf(b.from, b.time()))
+	since := s.last
+	if since.IsZero() {
+		since = s.process.from
+	}
+	if o.isAbsent(receiver, since, b.time()) {
+		*s = liveness{process: s.process, live: map[string]labels.Labels{}, unknown: true}
+	}
 	if o.isContested(t, b.time()) { // it has samples of two agents
 		*s = liveness{process: s.process, live: map[string]labels.Labels{}, target: t, unknown: true}
 		return
@@ -113,8 +122,10 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	expected := c.expectedAt(receiver, all)
 	longest := t.timeout() + time.Second
 	for _, later := range o.configs { // rules of an endpoint are those at the end of the scrape
-		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) && b.differs(expected) {
-			expected = later.expectedAt(receiver, all)
+		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) && b.differences(expected) > 0 {
+			if other := later.expectedAt(receiver, all); b.differences(other) < b.differences(expected) {
+				expected = other
+			}
 		}
 	}
 	o.compare(receiver, p, b, expected, s.unknown)
@@ -213,14 +224,15 @@ func (c *inForce) expectedAt(receiver string, all []expectation) map[string]want
 	return expected
 }
 
-// differs reports whether a batch has other series than expected.
-func (b *batch) differs(expected map[string]want) bool {
+// differences returns the number of series that are only in a batch, or only in what is expected of it.
+func (b *batch) differences(expected map[string]want) int {
+	both := 0
 	for key := range expected {
-		if _, there := b.samples[key]; !there {
-			return true
+		if _, there := b.samples[key]; there {
+			both++
 		}
 	}
-	return len(expected) != len(b.samples)
+	return len(expected) + len(b.samples) - 2*both
 }
 
 // compare notes what differs between a batch and what is expected of it. anyMarkers allows markers that are not.
@@ -261,8 +273,8 @@ func (o *Oracle) lose(receiver string, n int, format string, args ...any) {
 // targetOfBatch returns the target that a batch is of, and the configuration that makes it. Several configurations may
 // make the same target: the one that was in force counts.
 func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *target) {
-	// The time of a batch may be a little before its scrape.
-	for _, until := range []time.Time{b.time(), b.time().Add(time.Second)} {
+	// The time of a batch may be a little before its scrape, and external labels are those at its end.
+	for _, until := range []time.Time{b.time(), b.time().Add(time.Second), b.time().Add(longestScrape)} {
 		for _, c := range slices.Backward(o.configs) {
 			if c.from.After(until) {
 				continue
@@ -401,7 +413,8 @@ func (o *Oracle) judgeInterval(receiver string, p *pod, s *liveness, t *target, 
 		return
 	}
 	gap := b.time().Sub(s.last)
-	if gap > mostMissed*t.interval()+t.timeout() && !o.mayFail(p, s.last, b.time()) &&
+	interval := max(t.interval(), s.target.interval())
+	if gap > mostMissed*interval+t.timeout() && !o.mayFail(p, s.last, b.time()) &&
 		o.ownedAll(b.from, t, s.last, b.time()) {
 		o.problem("%s: %s was not scraped between %s and %s", receiver, p.name, clock(s.last), clock(b.time()))
 	}
@@ -451,7 +464,7 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 		return
 	}
 	by := o.found(p.to).Add(4 * s.target.interval())
-	if until.Before(by) || !s.process.alive(by) || !o.ownedAll(s.process.host, s.target, p.to, by) {
+	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) || !o.ownedAll(s.process.host, s.target, p.to, by) {
 		return
 	}
 	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(p.to))

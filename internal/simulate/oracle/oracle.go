@@ -45,7 +45,8 @@ type Counts struct {
 // life is one process of an agent.
 type life struct {
 	host     string
-	from, to time.Time // to: zero while it runs
+	external labels.Labels // external_labels when it started
+	from, to time.Time     // to: zero while it runs
 	end      End
 }
 
@@ -182,7 +183,11 @@ func (o *Oracle) Gone(name string) {
 func (o *Oracle) Started(host string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.lives[host] = append(o.lives[host], &life{host: host, from: time.Now()})
+	l := &life{host: host, from: time.Now()}
+	if n := len(o.configs); n > 0 {
+		l.external = o.configs[n-1].ExternalLabels
+	}
+	o.lives[host] = append(o.lives[host], l)
 	o.quietFrom = time.Now()
 }
 

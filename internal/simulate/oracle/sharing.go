@@ -184,7 +184,8 @@ func (o *Oracle) waits(host string, t *target, at time.Time) time.Time {
 	return since.Add(t.interval())
 }
 
-// judgeHandover checks that a target that moved is scraped within two intervals after its old owner's last scrape.
+// judgeHandover checks that a target that moved is scraped two intervals after its old owner's last scrape. The times of
+// scrapes follow from the external labels with which a process started, so it is up to three intervals if they differ.
 func (o *Oracle) judgeHandover(receiver string, p *pod, t *target, before *liveness, b *batch) {
 	if before == nil || before.process.host == b.from || before.last.IsZero() || before.ended {
 		return
@@ -197,7 +198,11 @@ func (o *Oracle) judgeHandover(receiver string, p *pod, t *target, before *liven
 		o.changedIn(before.last, b.time()) {
 		return
 	}
-	if gap := b.time().Sub(before.last); gap > 2*t.interval()+t.early() {
+	most := 2 * t.interval()
+	if !labels.Equal(before.process.external, o.processOf(b.from, b.time()).external) {
+		most = 3 * t.interval()
+	}
+	if gap := b.time().Sub(before.last); gap > most+t.early() {
 		o.problem("%s: %s moved from %s to %s at %s, and was not scraped between %s and %s", receiver, p.name,
 			before.process.host, b.from, clock(since), clock(before.last), clock(b.time()))
 	}

@@ -60,6 +60,18 @@ func (o *Oracle) changedIn(from, to time.Time) bool {
 	})
 }
 
+// isAbsent reports whether a receiver was no endpoint at some time between from and to, if anything was before.
+func (o *Oracle) isAbsent(receiver string, from, to time.Time) bool {
+	for i, c := range o.configs {
+		ended := i+1 < len(o.configs) && !o.configs[i+1].from.After(from)
+		isEndpoint := slices.ContainsFunc(c.Endpoints, func(e Endpoint) bool { return e.Receiver == receiver })
+		if !from.IsZero() && !isEndpoint && !ended && !c.from.After(to) {
+			return true
+		}
+	}
+	return false
+}
+
 // forget drops what has been judged.
 func (o *Oracle) forget(until time.Time) {
 	old, hour := until.Add(-time.Minute), until.Add(-time.Hour)

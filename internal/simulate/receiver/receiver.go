@@ -42,6 +42,7 @@ type Receiver struct {
 	faults   faultlist.List[Fault]
 	pauses   map[string]pause // by the host of the sender that was asked for it
 	doubts   int              // faults of the network that may lose answers
+	doubted  time.Time        // end of the last one
 	builder  labels.ScratchBuilder
 	key      []byte             // buffer of seriesOf
 	series   map[string]*Series // by the bytes of their labels
@@ -192,12 +193,17 @@ func (r *Receiver) begin(from string) Fault {
 	return r.faults.Last()
 }
 
+// lingering is how long after a network fault requests may arrive that were sent during the fault.
+const lingering = 10 * time.Second
+
 // Doubt adds n to the number of network faults that may lose answers. While it is above 0, answers with Retry-After
-// start no pause: the sender may not have received them.
+// start no pause, since the sender may not have received them. Nor do they for some seconds after, since another request
+// of the sender may have been on its way longer.
 func (r *Receiver) Doubt(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.doubts += n
+	r.doubted = time.Now()
 }
 
 // Forgive ends the pause of a sender that cannot know of it any more: it was started again or has new settings.
