@@ -30,6 +30,7 @@ type runner struct {
 	file     string // path of the configuration
 	revision revision
 	shards   sharing // the number of agents, as this one knows it
+	memory   int64   // for pages that its next process reads concurrently
 	stopped  int     // faults that keep it stopped
 	leftOut  bool    // it is more than the number of agents
 	disk     *disk.Disk
@@ -50,6 +51,12 @@ type process struct {
 	done   chan error
 }
 
+// Memory for pages that a process reads concurrently, in bytes.
+const (
+	usualMemory = 64 << 20
+	leastMemory = 1 << 20 // of --scrape.max-memory: eight pages
+)
+
 // flushDeadline is how long an agent that stops, or a removed endpoint, delivers what is queued.
 const flushDeadline = 4 * time.Second
 
@@ -58,7 +65,7 @@ func agentAddress(n int) string { return fmt.Sprintf("10.0.1.%d", n+1) }
 func newRunner(w *world, n int) *runner {
 	return &runner{
 		world: w, n: n, file: filepath.Join(w.opts.Dir, fmt.Sprintf("agent-%d.yaml", n)),
-		revision: w.revision, shards: sharing{count: max(1, w.opts.Agents)}, dropped: map[dropped]float64{},
+		revision: w.revision, memory: usualMemory, shards: sharing{count: max(1, w.opts.Agents)}, dropped: map[dropped]float64{},
 		disk: disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
 	}
 }
@@ -113,7 +120,7 @@ func (r *runner) start() error {
 	r.lives++
 	p := &process{reg: prometheus.NewRegistry(), host: w.network.Host(agentAddress(r.n)), done: make(chan error, 1)}
 	p.agent, err = agent.Open(agent.Settings{
-		Config: cfg, Options: opts, StoragePath: "data", ScrapeMemory: 64 << 20, Via: via.Direct,
+		Config: cfg, Options: opts, StoragePath: "data", ScrapeMemory: r.memory, Via: via.Direct,
 		ViaLimits: via.DefaultLimits(), Web: web.Config{ListenAddress: opts.ListenAddress},
 	}, agent.World{
 		Dial: p.host.Dial, Listen: p.host.Listen, Files: r.disk, Host: fmt.Sprint("agent-", r.n),

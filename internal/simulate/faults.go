@@ -31,7 +31,8 @@ func kinds() []kind {
 	all = append(all, diskKinds()...)
 	all = append(all, agentKinds()...)
 	all = append(all, fleetKinds()...)
-	return append(all, reloadKinds()...)
+	all = append(all, reloadKinds()...)
+	return append(all, certificateKinds()...)
 }
 
 // receiverKinds are the faults of receivers.

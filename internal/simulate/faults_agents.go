@@ -1,9 +1,11 @@
 package simulate
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
 )
 
@@ -39,6 +41,7 @@ func agentKinds() []kind {
 					w.start(r)
 				}
 			}},
+		{name: "agent: little memory and slow pages", weight: 2, lasts: true, begin: beginLittleMemory},
 		of("reload", 6, func(w *world, _ *runner, chance *rand.Rand) {
 			if p := w.anyPod(chance); p != nil { // so that the first page after the reload lacks series
 				p.envoy.Churn(2)
@@ -46,6 +49,29 @@ func agentKinds() []kind {
 			w.reload(w.revision.next(w.reloads))
 		}),
 		{name: "agent: reload of a bad file", weight: 3, lasts: true, begin: beginBadFile},
+	}
+}
+
+// beginLittleMemory starts an agent that may read eight pages at once, and makes all pods slow. Scrapes that find no
+// memory fail. When pods are fast again, nothing may be left of it.
+func beginLittleMemory(w *world, f scheduledFault, chance *rand.Rand) func() {
+	r := w.anyAgent(chance)
+	r.memory = leastMemory
+	w.stop(r)
+	w.start(r)
+	w.disturb("", f.For)
+	rate := 500 + chance.IntN(5000)
+	var names []string
+	for _, p := range w.pods {
+		name := fmt.Sprint(f.name(), " ", p.name)
+		w.network.Begin(name, network.Fault{Kind: network.Slow, Rate: rate, To: p.addr})
+		names = append(names, name)
+	}
+	return func() {
+		r.memory = usualMemory
+		for _, name := range names {
+			w.network.End(name)
+		}
 	}
 }
 

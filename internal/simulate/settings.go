@@ -99,7 +99,7 @@ func (r revision) yaml(w *world) string {
 	}
 	b.WriteString("remote_write:\n")
 	for _, name := range r.receivers() {
-		b.WriteString(r.endpoint(name))
+		b.WriteString(r.endpoint(name, w.certificates))
 	}
 	b.WriteString("envoy_scraper:\n  jobs:\n  - {name: envoy, push_down: 'off', pace: fixed}\n")
 	if r.second != "" {
@@ -138,9 +138,18 @@ func (r revision) job(name, action, rev string) string {
 }
 
 // endpoint returns an entry of remote_write.
-func (r revision) endpoint(name string) string {
+func (r revision) endpoint(name string, c *certificates) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "- name: %s\n  url: http://%s:9090/api/v1/write\n  remote_timeout: 10s\n", name, receiverAddress(name))
+	scheme := "http"
+	if name == secured {
+		scheme = "https"
+	}
+	fmt.Fprintf(&b, "- name: %s\n  url: %s://%s:9090/api/v1/write\n  remote_timeout: 10s\n", name, scheme,
+		receiverAddress(name))
+	if name == secured {
+		fmt.Fprintf(&b, "  tls_config: {ca_file: %s, cert_file: %s, key_file: %s}\n", c.rootFile(), c.certFile(),
+			c.keyFile())
+	}
 	if name == "a" && r.message != "" {
 		fmt.Fprintf(&b, "  protobuf_message: %s\n", r.message)
 	}

@@ -35,24 +35,25 @@ func receiverAddress(name string) string { return fmt.Sprintf("10.0.3.%d", name[
 
 // world is everything outside the agents, and the agents.
 type world struct {
-	opts       options
-	network    *network.Network
-	oracle     *oracle.Oracle
-	trace      *trace
-	logs       *logs
-	receivers  map[string]*receiver.Receiver
-	agents     []*runner
-	revision   revision       // of the file of all agents
-	configured *revision      // the oracle's current revision
-	happened   map[string]int // faults so far, by kind
-	events     []event        // still to come, sorted by time
-	pods       []*pod         // sorted by birth; changed only by run's goroutine and with mu held
-	born       int            // pods started so far
-	free       []string       // addresses that a pod had
-	births     *rand.Rand
-	reloads    *rand.Rand
-	bad        *badFile // what is wrong with the file of all agents; nil: nothing
-	resharding bool     // the number of agents changes
+	opts         options
+	network      *network.Network
+	oracle       *oracle.Oracle
+	trace        *trace
+	logs         *logs
+	receivers    map[string]*receiver.Receiver
+	certificates *certificates
+	agents       []*runner
+	revision     revision       // of the file of all agents
+	configured   *revision      // the oracle's current revision
+	happened     map[string]int // faults so far, by kind
+	events       []event        // still to come, sorted by time
+	pods         []*pod         // sorted by birth; changed only by run's goroutine and with mu held
+	born         int            // pods started so far
+	free         []string       // addresses that a pod had
+	births       *rand.Rand
+	reloads      *rand.Rand
+	bad          *badFile // what is wrong with the file of all agents; nil: nothing
+	resharding   bool     // the number of agents changes
 
 	discovery  *http.Server
 	discovered chan error
@@ -90,11 +91,19 @@ func newWorld(o options) (*world, error) {
 		reloads: chance.Seeded(o.Seed).Of("reloads").Rand(), discovered: make(chan error, 1),
 		discoveryConns: map[net.Conn]bool{},
 	}
+	var err error
+	if w.certificates, err = newCertificates(o); err != nil {
+		return nil, err
+	}
 	for _, name := range allReceivers {
 		r := receiver.New(name, w.oracle.Sink(name), func(line string) { w.trace.add("%s", line) })
-		l, err := w.network.Host(receiverAddress(name)).Listen("tcp", ":9090")
+		host := w.network.Host(receiverAddress(name))
+		l, err := host.Listen("tcp", ":9090")
 		if err != nil {
 			return nil, err
+		}
+		if name == secured {
+			l = w.certificates.listen(l, host)
 		}
 		r.Start(l)
 		w.receivers[name] = r
