@@ -103,7 +103,8 @@ func (c *certificates) show(cert tls.Certificate) {
 	c.shown = cert
 }
 
-// listen adds TLS to a listener at the host of the receiver. HTTP/2 is not offered: its connections wait for locks while they write.
+// listen adds TLS to a listener at the host of the receiver. HTTP/2 is not offered: its connections wait for locks while
+// they write.
 func (c *certificates) listen(l net.Listener, host *network.Host) net.Listener {
 	c.host = host
 	pool := x509.NewCertPool()

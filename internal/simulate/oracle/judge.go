@@ -389,12 +389,13 @@ func (o *Oracle) excuses(p *pod, pg *page) bool {
 
 // judgeLostPage counts the samples of a page, of its report and its markers as lost.
 func (o *Oracle) judgeLostPage(receiver string, p *pod, d *delivered, t *target, pg *page) {
-	live, kept := t.kept(pg)
+	live, _ := t.kept(pg)
+	n := len(live) // a line that is there twice is sent once
 	if s := d.states[t.labels.Get("rev")]; s != nil {
-		kept += len(vanished(s.live, live))
+		n += len(vanished(s.live, live))
 		s.live, s.complete = live, true
 	}
-	o.lose(receiver, kept+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
+	o.lose(receiver, n+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
 }
 
 // targetAt returns the configuration that was in force at a time, and the target that it makes of a pod, or nil.
