@@ -67,7 +67,7 @@ func newRunner(w *world, n int) *runner {
 		world: w, n: n, file: filepath.Join(w.opts.Dir, fmt.Sprintf("agent-%d.yaml", n)),
 		revision: w.revision, memory: usualMemory, shards: sharing{count: max(1, w.opts.Agents)},
 		dropped: map[dropped]float64{},
-		disk: disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
+		disk:    disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
 	}
 }
 

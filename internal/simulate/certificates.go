@@ -33,6 +33,7 @@ type certificates struct {
 
 	mu    sync.Mutex // guards the following
 	shown tls.Certificate
+	wrong string // what is wrong with shown; empty: nothing
 }
 
 // authority signs certificates.
@@ -55,7 +56,7 @@ func (c *certificates) keyFile() string  { return filepath.Join(c.dir, "client-k
 // renew makes another authority and other certificates of the receiver and of agents, and writes the files of agents.
 func (c *certificates) renew() error {
 	c.root = c.newAuthority()
-	c.show(c.sign(c.root, certificate{}))
+	c.showGood()
 	client := c.sign(c.clients, certificate{})
 	key, err := x509.MarshalPKCS8PrivateKey(client.PrivateKey)
 	if err != nil {
@@ -80,45 +81,51 @@ type certificate struct {
 }
 
 // showBad lets the receiver show a certificate that agents must refuse. It returns what is wrong with it.
-func (c *certificates) showBad(chance *rand.Rand) (why string) {
+func (c *certificates) showBad(chance *rand.Rand) (wrong string) {
+	var cert tls.Certificate
 	switch chance.IntN(3) {
 	case 0:
-		c.show(c.sign(c.root, certificate{expired: true}))
-		return "expired"
+		cert, wrong = c.sign(c.root, certificate{expired: true}), "has expired"
 	case 1:
-		c.show(c.sign(c.root, certificate{address: "10.9.9.9"}))
-		return "for another address"
+		cert, wrong = c.sign(c.root, certificate{address: "10.9.9.9"}), "is for another address"
 	default:
-		c.show(c.sign(c.newAuthority(), certificate{}))
-		return "of an unknown authority"
+		cert, wrong = c.sign(c.newAuthority(), certificate{}), "is of an unknown authority"
 	}
+	c.show(cert, wrong)
+	return wrong
 }
 
 // showGood ends showBad.
-func (c *certificates) showGood() { c.show(c.sign(c.root, certificate{})) }
+func (c *certificates) showGood() { c.show(c.sign(c.root, certificate{}), "") }
 
-func (c *certificates) show(cert tls.Certificate) {
+func (c *certificates) show(cert tls.Certificate, wrong string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.shown = cert
+	c.shown, c.wrong = cert, wrong
 }
 
-// listen adds TLS to a listener at the host of the receiver. HTTP/2 is not offered: its connections wait for locks while
+// listen adds TLS to a listener at the host of the receiver. problem is called if an agent accepts a bad certificate: an
+// agent sends its own certificate only after it has verified the one of the receiver. HTTP/2 is not offered: its connections wait for locks while
 // they write.
-func (c *certificates) listen(l net.Listener, host *network.Host) net.Listener {
+func (c *certificates) listen(l net.Listener, host *network.Host, problem func(string, ...any)) net.Listener {
 	c.host = host
 	pool := x509.NewCertPool()
 	pool.AddCert(c.clients.cert)
-	return tls.NewListener(l, &tls.Config{
-		MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
-		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			shown := c.shown
-			return &shown, nil
-		},
-	})
+	return tls.NewListener(l, &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		shown, wrong := c.shown, c.wrong
+		return &tls.Config{
+			MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{shown},
+			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
+			VerifyConnection: func(tls.ConnectionState) error {
+				if wrong != "" {
+					problem("%v accepts a certificate that %s", hello.Conn.RemoteAddr(), wrong)
+				}
+				return nil
+			},
+		}, nil
+	}})
 }
 
 func (c *certificates) newKey() ed25519.PrivateKey {

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -13,6 +14,17 @@ func reloadKinds() []kind {
 	}
 }
 
+// aDiskFails reports whether a disk is broken, so that an agent may be unable to open the queue of a new endpoint. It
+// then refuses the file.
+func (w *world) aDiskFails() bool {
+	for kind, n := range w.present {
+		if n > 0 && strings.HasPrefix(kind, "disk: ") {
+			return true
+		}
+	}
+	return false
+}
+
 // beginWithoutB removes the endpoint b. What it has not delivered waits on disk until it comes back.
 func beginWithoutB(w *world, _ scheduledFault, _ *rand.Rand) func() {
 	if w.revision.withoutB {
@@ -21,17 +33,23 @@ func beginWithoutB(w *world, _ scheduledFault, _ *rand.Rand) func() {
 	next := w.revision
 	next.withoutB = true
 	w.reload(next)
-	return func() {
+	var end func()
+	end = func() {
+		if w.aDiskFails() {
+			w.later(7*time.Second, end)
+			return
+		}
 		next := w.revision
 		next.withoutB = false
 		w.reload(next)
 	}
+	return end
 }
 
 // beginWithC adds the endpoint c. It is removed when it has received nearly everything; the rest is delivered within
 // the flush deadline.
 func beginWithC(w *world, _ scheduledFault, _ *rand.Rand) func() {
-	if w.revision.withC {
+	if w.revision.withC || w.aDiskFails() {
 		return nil
 	}
 	next := w.revision

@@ -18,7 +18,7 @@ type options struct {
 	Series   int           // samples on each page, approximately
 	Interval time.Duration // scrape_interval
 	Timeout  time.Duration // scrape_timeout
-	Agents   int           // number of agents; the targets are divided among them
+	Agents   int           // number of agents at the start, and the most; the targets are divided among them
 	Faults   int           // how many faults of the schedule happen; -1: all
 
 	Dir       string // for the files of the agents
@@ -130,11 +130,13 @@ func (w *world) plan(res *result) []event {
 		add(f.At, func() {
 			w.trace.add("%v", f)
 			w.happened[f.Kind]++
+			w.present[f.Kind]++
 			end = byName[f.Kind].begin(w, f, rand.New(rand.NewPCG(f.Draw, 0)))
 		})
 		if f.For > 0 {
 			add(f.At+f.For, func() {
 				w.trace.add("end of %v", f)
+				w.present[f.Kind]--
 				if end != nil {
 					end()
 				}

@@ -46,6 +46,7 @@ type world struct {
 	revision     revision       // of the file of all agents
 	configured   *revision      // the oracle's current revision
 	happened     map[string]int // faults so far, by kind
+	present      map[string]int // faults that have begun and not ended, by kind; those without an end are among them
 	events       []event        // still to come, sorted by time
 	pods         []*pod         // sorted by birth; changed only by run's goroutine and with mu held
 	born         int            // pods started so far
@@ -86,7 +87,7 @@ type pod struct {
 func newWorld(o options) (*world, error) {
 	w := &world{
 		opts: o, network: network.New(o.Seed), oracle: oracle.New(allReceivers[:]...), trace: newTrace(o),
-		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
+		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{}, present: map[string]int{},
 		revision: revision{minLanes: 1, maxLanes: 4}, births: chance.Seeded(o.Seed).Of("births").Rand(),
 		reloads: chance.Seeded(o.Seed).Of("reloads").Rand(), discovered: make(chan error, 1),
 		discoveryConns: map[net.Conn]bool{},
@@ -103,7 +104,7 @@ func newWorld(o options) (*world, error) {
 			return nil, err
 		}
 		if name == secured {
-			l = w.certificates.listen(l, host)
+			l = w.certificates.listen(l, host, w.problem)
 		}
 		r.Start(l)
 		w.receivers[name] = r

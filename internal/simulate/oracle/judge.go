@@ -465,7 +465,8 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 		return
 	}
 	by := o.found(p.to).Add(4 * s.target.interval())
-	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) || !o.ownedAll(s.process.host, s.target, p.to, by) {
+	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
+		!o.ownedAll(s.process.host, s.target, p.to, by) {
 		return
 	}
 	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(p.to))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"slices"
@@ -67,7 +68,7 @@ type Sink interface {
 // Counts say what happened to requests and samples.
 type Counts struct {
 	Again      int // samples that came again with the same value
-	OutOfOrder int // samples that were refused because they are older than the last one
+	OutOfOrder int // samples that were refused because they are late
 	Early      int // requests before the end of a pause that Retry-After asked for
 }
 
@@ -79,7 +80,8 @@ func New(name string, sink Sink, log func(line string)) *Receiver {
 
 // Start answers requests to l in the background until Close.
 func (r *Receiver) Start(l net.Listener) {
-	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}
+	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute,
+		ErrorLog: log.New(io.Discard, "", 0)} // of refused handshakes
 	go func() { r.served <- r.server.Serve(l) }()
 }
 
@@ -203,7 +205,9 @@ func (r *Receiver) Doubt(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.doubts += n
-	r.doubted = time.Now()
+	if n < 0 {
+		r.doubted = time.Now()
+	}
 }
 
 // Forgive ends the pause of a sender that cannot know of it any more: it was started again or has new settings.
@@ -269,6 +273,7 @@ func (r *Receiver) judge(row row, fault Fault) (good, late []Sample, why string)
 			good = append(good, s)
 			last, known = s, true
 		case s.Time == last.Time:
+			r.counts.OutOfOrder++
 			late = append(late, s)
 			why = cmp.Or(why, "duplicate sample for timestamp")
 		default:
