@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"strings"
+	"time"
 )
 
 // badFile is a mistake in a configuration file.
@@ -39,11 +40,17 @@ func beginBadFile(w *world, _ scheduledFault, chance *rand.Rand) func() {
 	w.bad = &all[chance.IntN(len(all))]
 	w.trace.add("bad file: %s", w.bad.name)
 	w.reloadBadFile()
-	return func() {
+	var end func()
+	end = func() {
+		if w.aDiskFails() { // the good file may have another endpoint
+			w.later(7*time.Second, end)
+			return
+		}
 		w.bad = nil
 		w.reload(w.revision)
 		w.checkReloads(1)
 	}
+	return end
 }
 
 // reloadBadFile lets all agents load the bad file, and checks that they refuse it.

@@ -86,6 +86,7 @@ func (w *world) stop(r *runner) {
 // file is good again.
 func (w *world) reload(next revision) {
 	w.revision = next
+	w.trace.add("file: %+v", next)
 	if w.bad != nil {
 		w.reloadBadFile()
 		return

@@ -466,10 +466,10 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	}
 	by := o.found(p.to).Add(4 * s.target.interval())
 	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
-		!o.ownedAll(s.process.host, s.target, p.to, by) {
+		!o.ownedAll(s.process.host, s.target, p.to, by) || o.isRemoved(s.target.job.JobName, s.last) {
 		return
 	}
-	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(p.to))
+	o.problem("%s: %s is gone since %s and has no last markers: rev=%q", receiver, p.name, clock(p.to), rev)
 	s.ended = true
 }
 

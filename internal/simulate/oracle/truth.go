@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	promconfig "github.com/prometheus/prometheus/config"
+
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 )
 
@@ -70,6 +72,15 @@ func (o *Oracle) isAbsent(receiver string, from, to time.Time) bool {
 		}
 	}
 	return false
+}
+
+// isRemoved reports whether a configuration after a time lacks a job. A job that is removed sends no markers.
+func (o *Oracle) isRemoved(job string, after time.Time) bool {
+	return slices.ContainsFunc(o.configs, func(c *inForce) bool {
+		return c.from.After(after) && !slices.ContainsFunc(c.Jobs, func(j *promconfig.ScrapeConfig) bool {
+			return j.JobName == job
+		})
+	})
 }
 
 // forget drops what has been judged.
