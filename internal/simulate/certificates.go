@@ -104,9 +104,9 @@ func (c *certificates) show(cert tls.Certificate, wrong string) {
 	c.shown, c.wrong = cert, wrong
 }
 
-// listen adds TLS to a listener at the host of the receiver. problem is called if an agent accepts a bad certificate: an
-// agent sends its own certificate only after it has verified the one of the receiver. HTTP/2 is not offered: its connections wait for locks while
-// they write.
+// listen adds TLS to a listener at the host of the receiver. problem is called if an agent accepts a bad certificate:
+// an agent sends its own certificate only after it has verified the one of the receiver. HTTP/2 is not offered: its
+// connections wait for locks while they write.
 func (c *certificates) listen(l net.Listener, host *network.Host, problem func(string, ...any)) net.Listener {
 	c.host = host
 	pool := x509.NewCertPool()

@@ -158,7 +158,8 @@ func (r revision) endpoint(name string, c *certificates) string {
 		fmt.Fprintf(&b, "    max_samples_per_send: %d\n", r.batchSize)
 	}
 	if name == "b" && r.dropAtB != "" {
-		fmt.Fprintf(&b, "  write_relabel_configs:\n  - {source_labels: [__name__], regex: %q, action: drop}\n", r.dropAtB)
+		fmt.Fprintf(&b, "  write_relabel_configs:\n  - {source_labels: [__name__], regex: %q, action: drop}\n",
+			r.dropAtB)
 	}
 	return b.String()
 }

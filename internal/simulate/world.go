@@ -87,7 +87,8 @@ type pod struct {
 func newWorld(o options) (*world, error) {
 	w := &world{
 		opts: o, network: network.New(o.Seed), oracle: oracle.New(allReceivers[:]...), trace: newTrace(o),
-		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{}, present: map[string]int{},
+		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
+		present:  map[string]int{},
 		revision: revision{minLanes: 1, maxLanes: 4}, births: chance.Seeded(o.Seed).Of("births").Rand(),
 		reloads: chance.Seeded(o.Seed).Of("reloads").Rand(), discovered: make(chan error, 1),
 		discoveryConns: map[net.Conn]bool{},

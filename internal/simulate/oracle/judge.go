@@ -89,6 +89,9 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	}
 	before := d.states[b.rev]
 	s := d.stateOf(b.rev, o.processOf(b.from, b.time()))
+	if s.target != nil && (s.ended || o.wasRemoved(s.target.job.JobName, s.last, b.time())) { // it is back
+		*s = liveness{process: s.process, live: map[string]labels.Labels{}}
+	}
 	since := s.last
 	if since.IsZero() {
 		since = s.process.from
@@ -466,7 +469,7 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	}
 	by := o.found(p.to).Add(4 * s.target.interval())
 	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
-		!o.ownedAll(s.process.host, s.target, p.to, by) || o.isRemoved(s.target.job.JobName, s.last) {
+		!o.ownedAll(s.process.host, s.target, p.to, by) || o.wasRemoved(s.target.job.JobName, s.last, until) {
 		return
 	}
 	o.problem("%s: %s is gone since %s and has no last markers: rev=%q", receiver, p.name, clock(p.to), rev)

@@ -275,8 +275,8 @@ func (s sink) Accept(from string, series *receiver.Series, x receiver.Sample) {
 	s.take(s.receivers[s.name], from, series, x)
 }
 
-// Late implements receiver.Sink. A sample may come late only if it has come before, after a lost answer or a kill, or if
-// another agent has had the target since.
+// Late implements receiver.Sink. A sample may come late only if it has come before, after a lost answer or a kill, or
+// if another agent has had the target since.
 func (s sink) Late(from string, series *receiver.Series, x receiver.Sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

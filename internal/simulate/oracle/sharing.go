@@ -184,8 +184,9 @@ func (o *Oracle) waits(host string, t *target, at time.Time) time.Time {
 	return since.Add(t.interval())
 }
 
-// judgeHandover checks that a target that moved is scraped two intervals after its old owner's last scrape. The times of
-// scrapes follow from the external labels with which a process started, so it is up to three intervals if they differ.
+// judgeHandover checks that a target that moved is scraped two intervals after its old owner's last scrape. The times
+// of scrapes follow from the external labels with which a process started, so it is up to three intervals if they
+// differ.
 func (o *Oracle) judgeHandover(receiver string, p *pod, t *target, before *liveness, b *batch) {
 	if before == nil || before.process.host == b.from || before.last.IsZero() || before.ended {
 		return

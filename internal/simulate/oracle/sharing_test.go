@@ -47,27 +47,19 @@ func TestOwnerOf(t *testing.T) {
 func TestSharing(t *testing.T) {
 	hosts := []string{"agent-0", "agent-1"}
 	for name, tc := range map[string]struct {
-		do      func(s *story, owner, other string)
-		problem string // part of the only problem; empty: there is none
+		before  func(s *story, owner string) // what happens first
+		wait    time.Duration                // after it
+		other   bool                         // the other agent scrapes
+		problem string                       // part of the only problem; empty: there is none
 	}{
-		"the owner": {do: func(s *story, owner, _ string) { s.page(owner) }},
-		"another agent": {problem: "which does not own it",
-			do: func(s *story, _, other string) { s.page(other) }},
-		"the owner does not run": {problem: "which does not own it", do: func(s *story, owner, _ string) {
-			s.Ended(owner, Stopped)
-			time.Sleep(time.Minute)
-			s.page(owner)
-		}},
-		"an old owner whose scrape runs": {do: func(s *story, owner, _ string) {
-			s.Shared(owner, 7, []Share{{Count: 2}})
-			time.Sleep(3 * time.Second)
-			s.page(owner)
-		}},
-		"an old owner": {problem: "which does not own it", do: func(s *story, owner, _ string) {
-			s.Shared(owner, 7, []Share{{Count: 2}})
-			time.Sleep(30 * time.Second)
-			s.page(owner)
-		}},
+		"the owner":     {},
+		"another agent": {other: true, problem: "which does not own it"},
+		"the owner does not run": {wait: time.Minute, problem: "which does not own it",
+			before: func(s *story, owner string) { s.Ended(owner, Stopped) }},
+		"an old owner whose scrape runs": {wait: 3 * time.Second,
+			before: func(s *story, owner string) { s.Shared(owner, 7, []Share{{Count: 2}}) }},
+		"an old owner": {wait: 30 * time.Second, problem: "which does not own it",
+			before: func(s *story, owner string) { s.Shared(owner, 7, []Share{{Count: 2}}) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -78,7 +70,14 @@ func TestSharing(t *testing.T) {
 				}
 				time.Sleep(time.Hour)
 				n := s.owner()
-				tc.do(s, hosts[n], hosts[1-n])
+				if tc.before != nil {
+					tc.before(s, hosts[n])
+				}
+				time.Sleep(tc.wait)
+				if tc.other {
+					n = 1 - n
+				}
+				s.page(hosts[n])
 				s.check(t, tc.problem)
 			})
 		})
@@ -97,7 +96,8 @@ func (s *story) check(t *testing.T, problem string) {
 // TestHandover: after an instant that all know, the new owner waits for an interval, and the target is contested only
 // if two agents own it at once.
 func TestHandover(t *testing.T) {
-	for wait, problem := range map[time.Duration]string{5 * time.Second: "its new owner, before", 12 * time.Second: ""} {
+	stories := map[time.Duration]string{5 * time.Second: "its new owner, before", 12 * time.Second: ""}
+	for wait, problem := range stories {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStory()
 			instant := time.Now().Add(time.Hour)

@@ -74,12 +74,11 @@ func (o *Oracle) isAbsent(receiver string, from, to time.Time) bool {
 	return false
 }
 
-// isRemoved reports whether a configuration after a time lacks a job. A job that is removed sends no markers.
-func (o *Oracle) isRemoved(job string, after time.Time) bool {
+// wasRemoved reports whether a configuration between from and to lacks a job. A job that is removed sends no markers.
+func (o *Oracle) wasRemoved(job string, from, to time.Time) bool {
 	return slices.ContainsFunc(o.configs, func(c *inForce) bool {
-		return c.from.After(after) && !slices.ContainsFunc(c.Jobs, func(j *promconfig.ScrapeConfig) bool {
-			return j.JobName == job
-		})
+		hasJob := slices.ContainsFunc(c.Jobs, func(j *promconfig.ScrapeConfig) bool { return j.JobName == job })
+		return c.from.After(from) && !c.from.After(to) && !hasJob
 	})
 }
 

@@ -199,8 +199,8 @@ func (r *Receiver) begin(from string) Fault {
 const lingering = 10 * time.Second
 
 // Doubt adds n to the number of network faults that may lose answers. While it is above 0, answers with Retry-After
-// start no pause, since the sender may not have received them. Nor do they for some seconds after, since another request
-// of the sender may have been on its way longer.
+// start no pause, since the sender may not have received them. Nor do they for some seconds after, since another
+// request of the sender may have been on its way longer.
 func (r *Receiver) Doubt(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
