@@ -276,8 +276,13 @@ func (o *Oracle) lose(receiver string, n int, format string, args ...any) {
 // targetOfBatch returns the target that a batch is of, and the configuration that makes it. Several configurations may
 // make the same target: the one that was in force counts.
 func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *target) {
-	// The time of a batch may be a little before its scrape, and external labels are those at its end.
-	for _, until := range []time.Time{b.time(), b.time().Add(time.Second), b.time().Add(longestScrape)} {
+	// The time of a batch may be a little before its scrape. Receivers and external labels are those at its end. Last
+	// markers have the time of a scrape that is missing.
+	longest := longestScrape
+	if b.hasUp && value.IsStaleNaN(b.up) {
+		longest = time.Minute
+	}
+	for _, until := range []time.Time{b.time(), b.time().Add(time.Second), b.time().Add(longest)} {
 		for _, c := range slices.Backward(o.configs) {
 			if c.from.After(until) {
 				continue
