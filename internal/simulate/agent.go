@@ -29,10 +29,15 @@ type runner struct {
 	n        int    // index, from 0
 	file     string // path of the configuration
 	revision revision
+	shards   sharing // the number of agents, as this one knows it
+	memory   int64   // for pages that its next process reads concurrently
+	stopped  int     // faults that keep it stopped
+	leftOut  bool    // it is more than the number of agents
 	disk     *disk.Disk
 	process  *process            // nil: none runs
 	lives    int                 // starts so far, failed ones too
 	failures int                 // of starts, in a row
+	waiting  bool                // for the next start after a failed one
 	dropped  map[dropped]float64 // samples dropped by processes that have ended
 	left     []*process          // killed ones, whose goroutines have not ended yet
 }
@@ -46,25 +51,50 @@ type process struct {
 	done   chan error
 }
 
+// Memory for pages that a process reads concurrently, in bytes.
+const (
+	usualMemory = 64 << 20
+	leastMemory = 1 << 20 // of --scrape.max-memory: eight pages
+)
+
+// flushDeadline is how long an agent that stops, or a removed endpoint, delivers what is queued.
+const flushDeadline = 4 * time.Second
+
 func agentAddress(n int) string { return fmt.Sprintf("10.0.1.%d", n+1) }
 
 func newRunner(w *world, n int) *runner {
 	return &runner{
 		world: w, n: n, file: filepath.Join(w.opts.Dir, fmt.Sprintf("agent-%d.yaml", n)),
-		revision: revision{minLanes: 1, maxLanes: 4}, dropped: map[dropped]float64{},
-		disk: disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
+		revision: w.revision, memory: usualMemory, shards: sharing{count: max(1, w.opts.Agents)},
+		dropped: map[dropped]float64{},
+		disk:    disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
 	}
 }
 
 // write writes the file of the agent.
-func (r *runner) write() error { return os.WriteFile(r.file, []byte(r.revision.yaml(r.world)), 0o600) }
+func (r *runner) write() error {
+	text := r.revision.yaml(r.world)
+	if !r.world.shardsByFlag() {
+		text += r.shards.yaml()
+	}
+	if bad := r.world.bad; bad != nil {
+		text = bad.of(text)
+	}
+	return os.WriteFile(r.file, []byte(text), 0o600)
+}
+
+// isOut reports whether no process of the agent is to run.
+func (r *runner) isOut() bool { return r.leftOut || r.stopped > 0 }
 
 // options returns the flags of the agent.
 func (r *runner) options() config.Options {
-	o := config.Options{File: r.file, Hostname: "sim", FlushDeadline: 4 * time.Second,
+	o := config.Options{File: r.file, Hostname: "sim", FlushDeadline: flushDeadline,
 		ListenAddress: agentAddress(r.n) + ":9095"}
-	if n := r.world.opts.Agents; n > 1 {
-		o.ShardIndex, o.ShardCount = strconv.Itoa(r.n), strconv.Itoa(n)
+	if r.world.opts.Agents > 1 {
+		o.ShardIndex = strconv.Itoa(r.n)
+		if r.world.shardsByFlag() {
+			o.ShardCount = strconv.Itoa(r.shards.count)
+		}
 	}
 	return o
 }
@@ -91,7 +121,7 @@ func (r *runner) start() error {
 	r.lives++
 	p := &process{reg: prometheus.NewRegistry(), host: w.network.Host(agentAddress(r.n)), done: make(chan error, 1)}
 	p.agent, err = agent.Open(agent.Settings{
-		Config: cfg, Options: opts, StoragePath: "data", ScrapeMemory: 64 << 20, Via: via.Direct,
+		Config: cfg, Options: opts, StoragePath: "data", ScrapeMemory: r.memory, Via: via.Direct,
 		ViaLimits: via.DefaultLimits(), Web: web.Config{ListenAddress: opts.ListenAddress},
 	}, agent.World{
 		Dial: p.host.Dial, Listen: p.host.Listen, Files: r.disk, Host: fmt.Sprint("agent-", r.n),
@@ -109,6 +139,7 @@ func (r *runner) start() error {
 	}
 	w.configure(r.revision, cfg)
 	w.oracle.Started(agentAddress(r.n))
+	r.share()
 	go func() {
 		err := p.agent.Run(ctx)
 		p.agent.Close()
@@ -199,6 +230,7 @@ func (r *runner) reload() error {
 		rcv.Forgive(agentAddress(r.n))
 	}
 	r.world.configure(r.revision, cfg)
+	r.share()
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/disk"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
-	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
 )
@@ -30,7 +29,10 @@ func kinds() []kind {
 	all = append(all, podKinds()...)
 	all = append(all, discoveryKinds()...)
 	all = append(all, diskKinds()...)
-	return append(all, agentKinds()...)
+	all = append(all, agentKinds()...)
+	all = append(all, fleetKinds()...)
+	all = append(all, reloadKinds()...)
+	return append(all, certificateKinds()...)
 }
 
 // receiverKinds are the faults of receivers.
@@ -38,7 +40,7 @@ func receiverKinds() []kind {
 	of := func(name string, fault func(chance *rand.Rand) receiver.Fault) kind {
 		return kind{name: "receiver: " + name, weight: 2, lasts: true,
 			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
-				r := w.receivers[pick(chance, receiverNames[:]...)]
+				r := w.receivers[pick(chance, receiverNames...)]
 				r.Begin(f.name(), fault(chance))
 				return func() { r.End(f.name()) }
 			}}
@@ -77,7 +79,7 @@ func networkKinds() []kind {
 		return kind{name: "network: " + name + " at a receiver", weight: 2, lasts: true,
 			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
 				bad, n := fault(chance), chance.IntN(len(receiverNames))
-				bad.To = receiverAddress(n)
+				bad.To = receiverAddress(receiverNames[n])
 				w.network.Begin(f.name(), bad)
 				r := w.receivers[receiverNames[n]]
 				r.Doubt(1)
@@ -210,45 +212,6 @@ func diskKinds() []kind {
 	}
 }
 
-// agentKinds are what happens to agents.
-func agentKinds() []kind {
-	of := func(name string, weight int, do func(w *world, r *runner, chance *rand.Rand)) kind {
-		return kind{name: "agent: " + name, weight: weight,
-			begin: func(w *world, _ scheduledFault, chance *rand.Rand) func() {
-				do(w, w.anyAgent(chance), chance)
-				return nil
-			}}
-	}
-	return []kind{
-		of("kill -9", 4, func(w *world, r *runner, _ *rand.Rand) {
-			r.kill(oracle.Killed)
-			w.start(r)
-		}),
-		of("power cut", 2, func(w *world, r *runner, _ *rand.Rand) {
-			r.kill(oracle.PowerCut)
-			w.start(r)
-		}),
-		of("SIGTERM", 4, func(w *world, r *runner, _ *rand.Rand) {
-			if err := r.stop(); err != nil {
-				w.problem("agent %d: %v", r.n, err)
-			}
-			w.start(r)
-		}),
-		of("reload", 6, func(w *world, _ *runner, chance *rand.Rand) {
-			if p := w.anyPod(chance); p != nil { // so that the first page after the reload lacks series
-				p.envoy.Churn(2)
-			}
-			next := w.agents[0].revision.next(w.reloads)
-			for _, r := range w.agents {
-				r.revision = next
-				if err := r.reload(); err != nil {
-					w.problem("agent %d: reload: %v", r.n, err)
-				}
-			}
-		}),
-	}
-}
-
 // anyPod returns a pod, or nil if there is none.
 func (w *world) anyPod(chance *rand.Rand) *pod {
 	if len(w.pods) == 0 {
@@ -273,8 +236,9 @@ func mayDrop(reason string, happened map[string]int) bool {
 	causes := map[string][]string{
 		"refused": {
 			"receiver: 400", "receiver: lost answers", "receiver: silent", "receiver: slow", "network: ", "agent: ",
+			"agents: ", "endpoints: ", "certificate: ",
 		},
-		"isolation_budget": {"receiver: 400 for some series, only 1.0", "receiver: only 1.0"},
+		"isolation_budget": {"receiver: 400", "receiver: only 1.0", "agents: "}, // only 1.0 may also be configured
 		"disk_full":        {"disk: "},
 		"queue_error":      {"disk: "},
 		"damaged":          {"disk: ", "agent: power cut"},

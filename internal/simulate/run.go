@@ -18,7 +18,7 @@ type options struct {
 	Series   int           // samples on each page, approximately
 	Interval time.Duration // scrape_interval
 	Timeout  time.Duration // scrape_timeout
-	Agents   int           // number of agents; the targets are divided among them
+	Agents   int           // number of agents at the start, and the most; the targets are divided among them
 	Faults   int           // how many faults of the schedule happen; -1: all
 
 	Dir       string // for the files of the agents
@@ -80,8 +80,12 @@ const (
 	mostStarts   = 60 // failed starts in a row, after which the run fails
 )
 
-// start starts a process of an agent. If that fails, it schedules the next attempt after restartPause.
+// start starts a process of an agent that has none and is in service. If that fails, it schedules the next attempt
+// after restartPause.
 func (w *world) start(r *runner) {
+	if r.process != nil || r.isOut() {
+		return
+	}
 	err := r.start()
 	if err == nil {
 		r.failures = 0
@@ -92,13 +96,20 @@ func (w *world) start(r *runner) {
 		w.problem("agent %d does not start: %v", r.n, err)
 		return
 	}
-	at := time.Since(w.trace.start) + restartPause
-	n, _ := slices.BinarySearchFunc(w.events, at, func(e event, at time.Duration) int { return cmp.Compare(e.at, at) })
-	w.events = slices.Insert(w.events, n, event{at: at, do: func() {
-		if r.process == nil {
+	if !r.waiting {
+		r.waiting = true
+		w.later(restartPause, func() {
+			r.waiting = false
 			w.start(r)
-		}
-	}})
+		})
+	}
+}
+
+// insert adds an event to those that are to come.
+func (w *world) insert(e event) {
+	n, _ := slices.BinarySearchFunc(w.events, e.at,
+		func(e event, at time.Duration) int { return cmp.Compare(e.at, at) })
+	w.events = slices.Insert(w.events, n, e)
 }
 
 // plan returns what happens in a run, in the order of time: faults begin and end, and the oracle judges.
@@ -119,11 +130,13 @@ func (w *world) plan(res *result) []event {
 		add(f.At, func() {
 			w.trace.add("%v", f)
 			w.happened[f.Kind]++
+			w.present[f.Kind]++
 			end = byName[f.Kind].begin(w, f, rand.New(rand.NewPCG(f.Draw, 0)))
 		})
 		if f.For > 0 {
 			add(f.At+f.For, func() {
 				w.trace.add("end of %v", f)
+				w.present[f.Kind]--
 				if end != nil {
 					end()
 				}
@@ -168,7 +181,7 @@ func (w *world) judge() {
 			}
 		}
 	}
-	for _, name := range receiverNames {
+	for _, name := range allReceivers {
 		w.receivers[name].Forget(time.Now().Add(-longestAbsence).UnixMilli())
 		explained := explainedBy[name]
 		if float64(lost[name]) > explained {
@@ -186,7 +199,7 @@ func (w *world) end() {
 	for _, p := range slices.Clone(w.pods) {
 		w.death(p)
 	}
-	time.Sleep(4*w.opts.Interval + calm)
+	time.Sleep(4*longestInterval + calm)
 	w.judge()
 	for _, r := range w.agents {
 		if r.process == nil {

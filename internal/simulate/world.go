@@ -25,27 +25,36 @@ const (
 	sidecarPort      = ":15090"
 )
 
-var receiverNames = [...]string{"a", "b"}
+// allReceivers are the names of the receivers. Faults happen to those of receiverNames.
+var (
+	allReceivers  = [...]string{"a", "b", "c"}
+	receiverNames = allReceivers[:2]
+)
 
-func receiverAddress(n int) string { return fmt.Sprintf("10.0.3.%d", n+1) }
+func receiverAddress(name string) string { return fmt.Sprintf("10.0.3.%d", name[0]-'a'+1) }
 
 // world is everything outside the agents, and the agents.
 type world struct {
-	opts       options
-	network    *network.Network
-	oracle     *oracle.Oracle
-	trace      *trace
-	logs       *logs
-	receivers  map[string]*receiver.Receiver
-	agents     []*runner
-	configured *revision      // the oracle's current revision
-	happened   map[string]int // faults so far, by kind
-	events     []event        // still to come, sorted by time
-	pods       []*pod         // sorted by birth; changed only by run's goroutine and with mu held
-	born       int            // pods started so far
-	free       []string       // addresses that a pod had
-	births     *rand.Rand
-	reloads    *rand.Rand
+	opts         options
+	network      *network.Network
+	oracle       *oracle.Oracle
+	trace        *trace
+	logs         *logs
+	receivers    map[string]*receiver.Receiver
+	certificates *certificates
+	agents       []*runner
+	revision     revision       // of the file of all agents
+	configured   *revision      // the oracle's current revision
+	happened     map[string]int // faults so far, by kind
+	present      map[string]int // faults that have begun and not ended, by kind; those without an end are among them
+	events       []event        // still to come, sorted by time
+	pods         []*pod         // sorted by birth; changed only by run's goroutine and with mu held
+	born         int            // pods started so far
+	free         []string       // addresses that a pod had
+	births       *rand.Rand
+	reloads      *rand.Rand
+	bad          *badFile // what is wrong with the file of all agents; nil: nothing
+	resharding   bool     // the number of agents changes
 
 	discovery  *http.Server
 	discovered chan error
@@ -77,17 +86,26 @@ type pod struct {
 
 func newWorld(o options) (*world, error) {
 	w := &world{
-		opts: o, network: network.New(o.Seed), oracle: oracle.New(receiverNames[:]...), trace: newTrace(o),
+		opts: o, network: network.New(o.Seed), oracle: oracle.New(allReceivers[:]...), trace: newTrace(o),
 		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
-		births:  chance.Seeded(o.Seed).Of("births").Rand(),
+		present:  map[string]int{},
+		revision: revision{minLanes: 1, maxLanes: 4}, births: chance.Seeded(o.Seed).Of("births").Rand(),
 		reloads: chance.Seeded(o.Seed).Of("reloads").Rand(), discovered: make(chan error, 1),
 		discoveryConns: map[net.Conn]bool{},
 	}
-	for i, name := range receiverNames {
+	var err error
+	if w.certificates, err = newCertificates(o); err != nil {
+		return nil, err
+	}
+	for _, name := range allReceivers {
 		r := receiver.New(name, w.oracle.Sink(name), func(line string) { w.trace.add("%s", line) })
-		l, err := w.network.Host(receiverAddress(i)).Listen("tcp", ":9090")
+		host := w.network.Host(receiverAddress(name))
+		l, err := host.Listen("tcp", ":9090")
 		if err != nil {
 			return nil, err
+		}
+		if name == secured {
+			l = w.certificates.listen(l, host, w.problem)
 		}
 		r.Start(l)
 		w.receivers[name] = r
@@ -226,7 +244,7 @@ func (w *world) setDiscovery(f discoveryFault) {
 
 // close ends the receivers and the discovery. Agents and pods have ended before.
 func (w *world) close() {
-	for _, name := range receiverNames {
+	for _, name := range allReceivers {
 		if err := w.receivers[name].Close(); err != nil {
 			w.problem("close receiver %s: %v", name, err)
 		}
@@ -247,7 +265,7 @@ func (w *world) found() []string {
 	all := slices.Clone(w.problems)
 	w.mu.Unlock()
 	all = append(all, w.oracle.Problems()...)
-	for _, name := range receiverNames {
+	for _, name := range allReceivers {
 		all = append(all, w.receivers[name].Problems()...)
 	}
 	return all

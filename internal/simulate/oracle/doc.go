@@ -7,6 +7,7 @@
 //   - Configure (rules.go): the jobs and receivers in force from now on, as Prometheus reads them,
 //   - Born, Gone: the pods that a discovery should find (oracle.go),
 //   - Started, Ended: the processes of each agent,
+//   - Shared, Leaves: the number of agents that share the targets, as each of them knows it (sharing.go),
 //   - Served: each page that a pod's sidecar has answered with,
 //   - Disturbed: a time in which scrapes of a pod may fail,
 //   - Blind, Fragile: times in which the discovery or a disk may fail.

@@ -18,6 +18,8 @@ const (
 	discoveryDelay = 15 * time.Second
 	// mostMissed is how many scrape intervals in a row may be missing.
 	mostMissed = 3
+	// longestScrape is longer than each scrape.
+	longestScrape = 6 * time.Second
 )
 
 // Judge compares everything before a time, after all of it has been delivered, and forgets it.
@@ -38,7 +40,7 @@ func (o *Oracle) Judge(until time.Time) {
 func (o *Oracle) judgePod(receiver string, p *pod, until time.Time) {
 	d := o.receivers[receiver].pods[p.name]
 	if d == nil {
-		d = &delivered{states: map[string]*liveness{}}
+		d = newDelivered()
 		o.receivers[receiver].pods[p.name] = d
 	}
 	n := 0
@@ -85,7 +87,23 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 			firstSeries(b))
 		return
 	}
+	before := d.states[b.rev]
 	s := d.stateOf(b.rev, o.processOf(b.from, b.time()))
+	if s.target != nil && (s.ended || o.wasRemoved(s.target.job.JobName, s.last, b.time())) { // it is back
+		*s = liveness{process: s.process, live: map[string]labels.Labels{}}
+	}
+	since := s.last
+	if since.IsZero() {
+		since = s.process.from
+	}
+	if o.isAbsent(receiver, since, b.time()) {
+		*s = liveness{process: s.process, live: map[string]labels.Labels{}, unknown: true}
+	}
+	if o.isContested(t, b.time()) { // it has samples of two agents
+		*s = liveness{process: s.process, live: map[string]labels.Labels{}, target: t, unknown: true}
+		return
+	}
+	o.judgeHandover(receiver, p, t, before, b)
 	o.judgeInterval(receiver, p, s, t, b)
 	s.target, s.ended = t, false
 	var all []expectation
@@ -107,11 +125,14 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	expected := c.expectedAt(receiver, all)
 	longest := t.timeout() + time.Second
 	for _, later := range o.configs { // rules of an endpoint are those at the end of the scrape
-		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) && b.differs(expected) {
-			expected = later.expectedAt(receiver, all)
+		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) && b.differences(expected) > 0 {
+			if other := later.expectedAt(receiver, all); b.differences(other) < b.differences(expected) {
+				expected = other
+			}
 		}
 	}
-	o.compare(receiver, p, b, expected)
+	o.compare(receiver, p, b, expected, s.unknown)
+	s.unknown = false
 }
 
 // expectEnd returns what the last batch of a target has: markers for all its series.
@@ -206,18 +227,19 @@ func (c *inForce) expectedAt(receiver string, all []expectation) map[string]want
 	return expected
 }
 
-// differs reports whether a batch has other series than expected.
-func (b *batch) differs(expected map[string]want) bool {
+// differences returns the number of series that are only in a batch, or only in what is expected of it.
+func (b *batch) differences(expected map[string]want) int {
+	both := 0
 	for key := range expected {
-		if _, there := b.samples[key]; !there {
-			return true
+		if _, there := b.samples[key]; there {
+			both++
 		}
 	}
-	return len(expected) != len(b.samples)
+	return len(expected) + len(b.samples) - 2*both
 }
 
-// compare notes what differs between a batch and what is expected of it.
-func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]want) {
+// compare notes what differs between a batch and what is expected of it. anyMarkers allows markers that are not.
+func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]want, anyMarkers bool) {
 	lost := 0
 	example := ""
 	for key, w := range expected {
@@ -232,7 +254,7 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 		}
 	}
 	for key, got := range b.samples {
-		if _, known := expected[key]; !known {
+		if _, known := expected[key]; !known && !(anyMarkers && got == value.StaleNaN) {
 			o.problem("%s: %s at %s: %v, want no sample: %s", receiver, p.name, clock(b.time()),
 				math.Float64frombits(got), key)
 		}
@@ -254,8 +276,13 @@ func (o *Oracle) lose(receiver string, n int, format string, args ...any) {
 // targetOfBatch returns the target that a batch is of, and the configuration that makes it. Several configurations may
 // make the same target: the one that was in force counts.
 func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *target) {
-	// The time of a batch may be a little before its scrape.
-	for _, until := range []time.Time{b.time(), b.time().Add(time.Second)} {
+	// The time of a batch may be a little before its scrape. Receivers and external labels are those at its end. Last
+	// markers have the time of a scrape that is missing.
+	longest := longestScrape
+	if b.hasUp && value.IsStaleNaN(b.up) {
+		longest = time.Minute
+	}
+	for _, until := range []time.Time{b.time(), b.time().Add(time.Second), b.time().Add(longest)} {
 		for _, c := range slices.Backward(o.configs) {
 			if c.from.After(until) {
 				continue
@@ -270,12 +297,13 @@ func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *ta
 	return nil, nil
 }
 
-// stateOf returns the liveness of a target in a process. Another process knows nothing of the target.
+// stateOf returns the liveness of a target in a process. Another process knows nothing of the target, unless it had the
+// target before.
 func (d *delivered) stateOf(rev string, by *life) *liveness {
 	s := d.states[rev]
 	if s == nil || s.process != by {
-		s = &liveness{process: by, live: map[string]labels.Labels{}}
-		d.states[rev] = s
+		s = &liveness{process: by, live: map[string]labels.Labels{}, unknown: d.held[holding{rev, by}]}
+		d.states[rev], d.held[holding{rev, by}] = s, true
 	}
 	return s
 }
@@ -362,18 +390,20 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 // it was read.
 func (o *Oracle) excuses(p *pod, pg *page) bool {
 	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
-	return gone || o.excusedBy(pg.by, pg.start, pg.end) ||
+	_, t := o.targetAt(p, pg.start)
+	return gone || o.isContested(t, pg.start) || o.excusedBy(pg.by, pg.start, pg.end) ||
 		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
 }
 
 // judgeLostPage counts the samples of a page, of its report and its markers as lost.
 func (o *Oracle) judgeLostPage(receiver string, p *pod, d *delivered, t *target, pg *page) {
-	live, kept := t.kept(pg)
+	live, _ := t.kept(pg)
+	n := len(live) // a line that is there twice is sent once
 	if s := d.states[t.labels.Get("rev")]; s != nil {
-		kept += len(vanished(s.live, live))
+		n += len(vanished(s.live, live))
 		s.live, s.complete = live, true
 	}
-	o.lose(receiver, kept+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
+	o.lose(receiver, n+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
 }
 
 // targetAt returns the configuration that was in force at a time, and the target that it makes of a pod, or nil.
@@ -392,7 +422,9 @@ func (o *Oracle) judgeInterval(receiver string, p *pod, s *liveness, t *target, 
 		return
 	}
 	gap := b.time().Sub(s.last)
-	if gap > mostMissed*t.interval()+t.timeout() && !o.mayFail(p, s.last, b.time()) {
+	interval := max(t.interval(), s.target.interval())
+	if gap > mostMissed*interval+t.timeout() && !o.mayFail(p, s.last, b.time()) &&
+		o.ownedAll(b.from, t, s.last, b.time()) {
 		o.problem("%s: %s was not scraped between %s and %s", receiver, p.name, clock(s.last), clock(b.time()))
 	}
 	if gap < t.interval()/2 && !o.changedIn(s.last, b.time()) {
@@ -441,10 +473,11 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 		return
 	}
 	by := o.found(p.to).Add(4 * s.target.interval())
-	if until.Before(by) || !s.process.alive(by) {
+	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
+		!o.ownedAll(s.process.host, s.target, p.to, by) || o.wasRemoved(s.target.job.JobName, s.last, until) {
 		return
 	}
-	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(p.to))
+	o.problem("%s: %s is gone since %s and has no last markers: rev=%q", receiver, p.name, clock(p.to), rev)
 	s.ended = true
 }
 

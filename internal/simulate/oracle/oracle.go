@@ -26,7 +26,9 @@ type Oracle struct {
 	disturbed []span    // when scrapes of all pods may fail
 	blind     []span
 	fragile   []span
-	quietFrom time.Time // agents run since, without a kill or stop
+	views     map[string][]view      // what agents know of each other, by host; in the order of time
+	left      map[string][]time.Time // when agents left, by host
+	quietFrom time.Time              // agents run since, without a kill or stop
 	problems  []string
 	losses    map[string][]string // by receiver
 	counts    Counts
@@ -42,7 +44,9 @@ type Counts struct {
 
 // life is one process of an agent.
 type life struct {
-	from, to time.Time // to: zero while it runs
+	host     string
+	external labels.Labels // external_labels when it started
+	from, to time.Time     // to: zero while it runs
 	end      End
 }
 
@@ -103,6 +107,17 @@ type ref struct{ pod, rev, name string }
 type delivered struct {
 	batches []*batch             // by time; those that Judge has not seen
 	states  map[string]*liveness // by rev
+	held    map[holding]bool     // targets that processes had
+}
+
+// holding is a target at a process.
+type holding struct {
+	rev string
+	by  *life
+}
+
+func newDelivered() *delivered {
+	return &delivered{states: map[string]*liveness{}, held: map[holding]bool{}}
 }
 
 // liveness is what an agent knows of a target after its last scrape.
@@ -113,6 +128,7 @@ type liveness struct {
 	ended    bool                     // its last markers have arrived
 	target   *target
 	complete bool // the last page was good
+	unknown  bool // the oracle does not know which series are live
 }
 
 // batch are the samples of a target with one time.
@@ -131,7 +147,7 @@ func (b *batch) time() time.Time { return time.UnixMilli(b.at) }
 func New(receivers ...string) *Oracle {
 	o := &Oracle{pods: map[string]*pod{}, lives: map[string][]*life{}, receivers: map[string]*arrivals{},
 		strangers: map[string]bool{}, losses: map[string][]string{}, names: slices.Sorted(slices.Values(receivers)),
-		counts: Counts{Lost: map[string]int{}}}
+		counts: Counts{Lost: map[string]int{}}, views: map[string][]view{}, left: map[string][]time.Time{}}
 	for _, name := range receivers {
 		o.receivers[name] = &arrivals{pods: map[string]*delivered{}, refs: map[*receiver.Series]ref{}}
 	}
@@ -167,7 +183,11 @@ func (o *Oracle) Gone(name string) {
 func (o *Oracle) Started(host string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.lives[host] = append(o.lives[host], &life{from: time.Now()})
+	l := &life{host: host, from: time.Now()}
+	if n := len(o.configs); n > 0 {
+		l.external = o.configs[n-1].ExternalLabels
+	}
+	o.lives[host] = append(o.lives[host], l)
 	o.quietFrom = time.Now()
 }
 
@@ -179,6 +199,7 @@ func (o *Oracle) Ended(host string, how End) {
 	if n := len(all); n > 0 && all[n-1].to.IsZero() {
 		all[n-1].to, all[n-1].end = time.Now(), how
 	}
+	o.setView(host, view{from: time.Now()})
 }
 
 // Disturbed says that scrapes of a pod, or of all pods if the name is empty, may fail in a time.
@@ -230,10 +251,12 @@ func (o *Oracle) Served(name string, p *sidecar.Page) {
 		return
 	}
 	good := p.Whole && p.Status == 200 && p.Fault != sidecar.BrokenLine && p.Fault != sidecar.OtherFormat
-	to.pages = append(to.pages, &page{
+	pg := &page{
 		by: receiver.HostOf(p.Client), start: p.Start, end: p.End, well: good, read: p.Read,
 		partial: p.Whole && p.Fault == sidecar.BrokenLine, samples: slices.Clone(p.Samples), judged: map[string]bool{},
-	})
+	}
+	to.pages = append(to.pages, pg)
+	o.judgeOwner(to, pg)
 	o.counts.Pages++
 }
 
@@ -252,13 +275,19 @@ func (s sink) Accept(from string, series *receiver.Series, x receiver.Sample) {
 	s.take(s.receivers[s.name], from, series, x)
 }
 
-// Late implements receiver.Sink. A sample may come late only if it has come before: after a lost answer, or after a
-// kill.
+// Late implements receiver.Sink. A sample may come late only if it has come before, after a lost answer or a kill, or
+// if another agent has had the target since.
 func (s sink) Late(from string, series *receiver.Series, x receiver.Sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if x.Time < s.judged.UnixMilli() || s.receivers[s.name].has(series, x) {
 		return
+	}
+	at := time.UnixMilli(x.Time)
+	if p := s.pods[series.Labels.Get("pod")]; p != nil {
+		if _, t := s.targetAt(p, at); t != nil && s.hasMoved(from, t, at, time.Now()) {
+			return
+		}
 	}
 	s.problem("%s: %s of %s at %s is out of order and had not arrived before", s.name, series.Key, from,
 		clock(time.UnixMilli(x.Time)))
@@ -294,7 +323,7 @@ func (o *Oracle) take(a *arrivals, from string, s *receiver.Series, x receiver.S
 	}
 	d := a.pods[r.pod]
 	if d == nil {
-		d = &delivered{states: map[string]*liveness{}}
+		d = newDelivered()
 		a.pods[r.pod] = d
 	}
 	b := d.batchAt(x.Time, r.rev, from)

@@ -39,6 +39,7 @@ type inForce struct {
 type target struct {
 	job     *promconfig.ScrapeConfig
 	labels  labels.Labels
+	key     uint64                            // by which agents share it
 	scraped map[*sidecar.Series]labels.Labels // after metric_relabel_configs; empty: dropped
 	texts   map[*sidecar.Series]string        // of scraped
 	report  map[string]labels.Labels          // by name
@@ -65,6 +66,7 @@ func (c *inForce) targetOf(p *pod) *target {
 			found = &target{job: job, labels: ls, scraped: map[*sidecar.Series]labels.Labels{},
 				texts:  map[*sidecar.Series]string{},
 				report: map[string]labels.Labels{}}
+			found.key = keyOf(ls, job.Scheme+"://"+p.address()+job.MetricsPath)
 			for _, name := range reportNames {
 				b := labels.NewBuilder(ls)
 				b.Set(model.MetricNameLabel, name)

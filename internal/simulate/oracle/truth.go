@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	promconfig "github.com/prometheus/prometheus/config"
+
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 )
 
@@ -31,7 +33,7 @@ func (l *life) alive(at time.Time) bool {
 
 // excusedBy reports whether samples scraped between from and to may be lost because a process of the agent ended.
 func (o *Oracle) excusedBy(host string, from, to time.Time) bool {
-	return slices.ContainsFunc(o.lives[host], func(l *life) bool {
+	return o.mayLeave(host, from, to) || slices.ContainsFunc(o.lives[host], func(l *life) bool {
 		if l.to.IsZero() || l.to.Before(from) {
 			return false
 		}
@@ -60,6 +62,26 @@ func (o *Oracle) changedIn(from, to time.Time) bool {
 	})
 }
 
+// isAbsent reports whether a receiver was no endpoint at some time between from and to, if anything was before.
+func (o *Oracle) isAbsent(receiver string, from, to time.Time) bool {
+	for i, c := range o.configs {
+		ended := i+1 < len(o.configs) && !o.configs[i+1].from.After(from)
+		isEndpoint := slices.ContainsFunc(c.Endpoints, func(e Endpoint) bool { return e.Receiver == receiver })
+		if !from.IsZero() && !isEndpoint && !ended && !c.from.After(to) {
+			return true
+		}
+	}
+	return false
+}
+
+// wasRemoved reports whether a configuration between from and to lacks a job. A job that is removed sends no markers.
+func (o *Oracle) wasRemoved(job string, from, to time.Time) bool {
+	return slices.ContainsFunc(o.configs, func(c *inForce) bool {
+		hasJob := slices.ContainsFunc(c.Jobs, func(j *promconfig.ScrapeConfig) bool { return j.JobName == job })
+		return c.from.After(from) && !c.from.After(to) && !hasJob
+	})
+}
+
 // forget drops what has been judged.
 func (o *Oracle) forget(until time.Time) {
 	old, hour := until.Add(-time.Minute), until.Add(-time.Hour)
@@ -77,6 +99,7 @@ func (o *Oracle) forget(until time.Time) {
 	o.disturbed = slices.DeleteFunc(o.disturbed, func(s span) bool { return s.to.Before(old) })
 	ended := func(s span) bool { return s.to.Before(hour) }
 	o.blind, o.fragile = slices.DeleteFunc(o.blind, ended), slices.DeleteFunc(o.fragile, ended)
+	o.forgetViews(hour)
 	for host, lives := range o.lives { // the last one stays: batches of it may still come
 		n := 0
 		for n+1 < len(lives) && lives[n].to.Before(hour) {

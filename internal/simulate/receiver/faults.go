@@ -56,7 +56,7 @@ func (r *Receiver) before(f Fault, from string, w http.ResponseWriter, body []by
 			w.Header().Set("Retry-After", strconv.Itoa(int(f.RetryAfter/time.Second)))
 			r.mu.Lock()
 			now := time.Now()
-			if r.doubts == 0 {
+			if r.doubts == 0 && now.Sub(r.doubted) > lingering {
 				r.pauses[from] = pause{now, now.Add(f.RetryAfter)}
 			}
 			r.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"slices"
@@ -42,6 +43,7 @@ type Receiver struct {
 	faults   faultlist.List[Fault]
 	pauses   map[string]pause // by the host of the sender that was asked for it
 	doubts   int              // faults of the network that may lose answers
+	doubted  time.Time        // end of the last one
 	builder  labels.ScratchBuilder
 	key      []byte             // buffer of seriesOf
 	series   map[string]*Series // by the bytes of their labels
@@ -56,7 +58,8 @@ type pause struct{ from, to time.Time }
 // before it got the answer.
 const underWay = 500 * time.Millisecond
 
-// Sink takes what a receiver stores, and what it refuses because it is late. from is the host that sent it.
+// Sink takes what a receiver stores, and what it refuses because it is late: older than the last sample of the series,
+// or another value for its time. from is the host that sent it.
 type Sink interface {
 	Accept(from string, s *Series, x Sample)
 	Late(from string, s *Series, x Sample)
@@ -65,7 +68,7 @@ type Sink interface {
 // Counts say what happened to requests and samples.
 type Counts struct {
 	Again      int // samples that came again with the same value
-	OutOfOrder int // samples that were refused because they are older than the last one
+	OutOfOrder int // samples that were refused because they are late
 	Early      int // requests before the end of a pause that Retry-After asked for
 }
 
@@ -77,7 +80,8 @@ func New(name string, sink Sink, log func(line string)) *Receiver {
 
 // Start answers requests to l in the background until Close.
 func (r *Receiver) Start(l net.Listener) {
-	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute}
+	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute,
+		ErrorLog: log.New(io.Discard, "", 0)} // of refused handshakes
 	go func() { r.served <- r.server.Serve(l) }()
 }
 
@@ -191,12 +195,19 @@ func (r *Receiver) begin(from string) Fault {
 	return r.faults.Last()
 }
 
+// lingering is how long after a network fault requests may arrive that were sent during the fault.
+const lingering = 10 * time.Second
+
 // Doubt adds n to the number of network faults that may lose answers. While it is above 0, answers with Retry-After
-// start no pause: the sender may not have received them.
+// start no pause, since the sender may not have received them. Nor do they for some seconds after, since another
+// request of the sender may have been on its way longer.
 func (r *Receiver) Doubt(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.doubts += n
+	if n < 0 {
+		r.doubted = time.Now()
+	}
 }
 
 // Forgive ends the pause of a sender that cannot know of it any more: it was started again or has new settings.
@@ -262,7 +273,8 @@ func (r *Receiver) judge(row row, fault Fault) (good, late []Sample, why string)
 			good = append(good, s)
 			last, known = s, true
 		case s.Time == last.Time:
-			r.problem("%s at %d: %v, but it has %v", row.series.Key, s.Time, s.Value(), last.Value())
+			r.counts.OutOfOrder++
+			late = append(late, s)
 			why = cmp.Or(why, "duplicate sample for timestamp")
 		default:
 			r.counts.OutOfOrder++

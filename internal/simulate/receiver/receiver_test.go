@@ -108,7 +108,7 @@ func TestJudgesAsPrometheus(t *testing.T) {
 			status1: 204, status2: 204, written: "1",
 		},
 		"the last one again": {sent: []sample{{"a", 10, 1}}, status1: 204, status2: 204, written: "1", again: 1},
-		"another value":      {sent: []sample{{"a", 10, 2}}, status1: 400, status2: 400, written: "0", wrong: 1},
+		"another value":      {sent: []sample{{"a", 10, 2}}, status1: 400, status2: 400, written: "0", ooOrder: 1},
 		"older, beside a good one": {
 			sent: []sample{{"b", 11, 2}, {"a", 9, 1}, {"c", 11, 3}},
 			v2:   []sample{{"b", 11, 2}, {"c", 11, 3}}, status1: 400, status2: 400, written: "2", ooOrder: 1,
@@ -210,6 +210,7 @@ func TestPausesAreWatched(t *testing.T) {
 		from    string // address of the second sender; empty: that of the first one
 		forgive bool
 		doubt   int
+		doubted bool // a fault of the network has just ended
 		early   int
 	}{
 		"under way":              {after: 100 * time.Millisecond},
@@ -218,11 +219,16 @@ func TestPausesAreWatched(t *testing.T) {
 		"from another sender":    {after: 5 * time.Second, from: "192.0.2.2:1234"},
 		"of a new process":       {after: 5 * time.Second, forgive: true},
 		"the answer may be lost": {after: 5 * time.Second, doubt: 1},
+		"it was sent before":     {after: 5 * time.Second, doubted: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench()
 				b.Doubt(tc.doubt)
+				if tc.doubted {
+					b.Doubt(1)
+					b.Doubt(-1)
+				}
 				b.Begin("f", Fault{Status: 429, RetryAfter: 10 * time.Second})
 				if got := b.post(t, V2, sample{"a", 10, 1}); got.Header.Get("Retry-After") != "10" {
 					t.Errorf("Retry-After %q, want 10", got.Header.Get("Retry-After"))

@@ -1,0 +1,146 @@
+package oracle
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
+)
+
+// owner returns who owns the pod of a story among two agents.
+func (s *story) owner() int {
+	_, t := s.targetAt(s.pods["pod-1"], time.Now())
+	return ownerOf(t.key, 2)
+}
+
+// page lets the pod answer an agent.
+func (s *story) page(agent string) {
+	s.Served("pod-1", &sidecar.Page{Client: agent + ":1", Start: time.Now(), End: time.Now(), Status: 200, Whole: true})
+}
+
+// TestOwnerOf: the first and the last of many agents own about as many targets, and few targets move to another one.
+func TestOwnerOf(t *testing.T) {
+	owned, moved := [3]int{}, 0
+	for n := range uint64(3000) {
+		key := n * 0x9e3779b97f4a7c15
+		was, is := ownerOf(key, 2), ownerOf(key, 3)
+		owned[is]++
+		if was != is {
+			if moved++; is != 2 {
+				t.Errorf("key %x moves from %d to %d", key, was, is)
+			}
+		}
+	}
+	for agent, n := range owned {
+		if n < 900 || n > 1100 {
+			t.Errorf("agent %d has %d of 3000 targets", agent, n)
+		}
+	}
+	if moved < 900 || moved > 1100 {
+		t.Errorf("%d of 3000 targets move", moved)
+	}
+}
+
+// TestSharing: only the owner of a target may scrape it, and after an instant that all know, the new owner waits.
+func TestSharing(t *testing.T) {
+	hosts := []string{"agent-0", "agent-1"}
+	for name, tc := range map[string]struct {
+		before  func(s *story, owner string) // what happens first
+		wait    time.Duration                // after it
+		other   bool                         // the other agent scrapes
+		problem string                       // part of the only problem; empty: there is none
+	}{
+		"the owner":     {},
+		"another agent": {other: true, problem: "which does not own it"},
+		"the owner does not run": {wait: time.Minute, problem: "which does not own it",
+			before: func(s *story, owner string) { s.Ended(owner, Stopped) }},
+		"an old owner whose scrape runs": {wait: 3 * time.Second,
+			before: func(s *story, owner string) { s.Shared(owner, 7, []Share{{Count: 2}}) }},
+		"an old owner": {wait: 30 * time.Second, problem: "which does not own it",
+			before: func(s *story, owner string) { s.Shared(owner, 7, []Share{{Count: 2}}) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStory()
+				for i, host := range hosts {
+					s.Started(host)
+					s.Shared(host, i, []Share{{Count: 2}})
+				}
+				time.Sleep(time.Hour)
+				n := s.owner()
+				if tc.before != nil {
+					tc.before(s, hosts[n])
+				}
+				time.Sleep(tc.wait)
+				if tc.other {
+					n = 1 - n
+				}
+				s.page(hosts[n])
+				s.check(t, tc.problem)
+			})
+		})
+	}
+}
+
+// check checks that there is one problem, or none if the text is empty.
+func (s *story) check(t *testing.T, problem string) {
+	t.Helper()
+	found := s.Problems()
+	if problem == "" && len(found) > 0 || problem != "" && (len(found) != 1 || !strings.Contains(found[0], problem)) {
+		t.Errorf("problems %q, want %q", found, problem)
+	}
+}
+
+// TestHandover: after an instant that all know, the new owner waits for an interval, and the target is contested only
+// if two agents own it at once.
+func TestHandover(t *testing.T) {
+	stories := map[time.Duration]string{5 * time.Second: "its new owner, before", 12 * time.Second: ""}
+	for wait, problem := range stories {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStory()
+			instant := time.Now().Add(time.Hour)
+			shares := []Share{{Count: 1}, {Count: 2, From: instant}}
+			s.Shared("agent-0", 0, shares)
+			s.Shared("agent-1", 1, shares)
+			_, target := s.targetAt(s.pods["pod-1"], time.Now())
+			if ownerOf(target.key, 2) == 0 {
+				t.Fatal("the pod of the story does not move; give it another name")
+			}
+			time.Sleep(time.Hour - time.Second)
+			s.page("agent-0")
+			time.Sleep(time.Second + wait)
+			s.page("agent-1")
+			s.check(t, problem)
+			if s.isContested(target, time.Now()) {
+				t.Error("the target is contested")
+			}
+			if !s.hasMoved("agent-0", target, instant.Add(-time.Second), time.Now()) {
+				t.Error("the target has not moved")
+			}
+		})
+	}
+}
+
+// TestContested: until an agent knows of a new one, both own a target that moves.
+func TestContested(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStory()
+		s.Shared("agent-0", 0, []Share{{Count: 1}})
+		_, target := s.targetAt(s.pods["pod-1"], time.Now())
+		time.Sleep(time.Minute)
+		s.Shared("agent-1", 1, []Share{{Count: 2}})
+		time.Sleep(time.Minute)
+		during := time.Now()
+		s.page("agent-0")
+		s.page("agent-1")
+		s.Shared("agent-0", 0, []Share{{Count: 2}})
+		time.Sleep(time.Minute)
+		s.page("agent-1")
+		if !s.isContested(target, during) || s.isContested(target, time.Now()) {
+			t.Error("the target is not contested, or still is")
+		}
+		s.check(t, "")
+	})
+}
