@@ -8,15 +8,18 @@ import (
 
 // Fault is what happens to calls while it lasts.
 type Fault struct {
-	Calls  []string      // "write", "sync", "syncdir", "open", "read", "truncate", "rename", …; empty: all
+	// Calls are "write", "sync", "syncdir", "open", "read", "truncate", "rename", …; empty: all. "create" is an "open"
+	// that makes a file.
+	Calls  []string
 	Err    error         // such as syscall.EIO; nil: none
 	Chance float64       // probability from 0 to 1 that a call fails; 0: each call fails
 	Torn   bool          // a write that fails writes a part
-	Delay  time.Duration // how long each call takes
+	Delay  time.Duration // how long each call takes, until Until
+	Until  time.Time     // zero: as long as the fault lasts
 }
 
 func (f Fault) concerns(call string) bool {
-	return len(f.Calls) == 0 || slices.Contains(f.Calls, call)
+	return len(f.Calls) == 0 && call != "create" || slices.Contains(f.Calls, call)
 }
 
 // tornError makes a write fail after it wrote a random part of its bytes.
@@ -64,7 +67,7 @@ func (d *Disk) wait(call, name string) {
 	}
 	delay := time.Duration(0)
 	for f := range d.faults.All() {
-		if f.concerns(call) {
+		if f.concerns(call) && (f.Until.IsZero() || time.Now().Before(f.Until)) && !d.Dead {
 			delay += f.Delay
 		}
 	}
