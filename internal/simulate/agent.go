@@ -35,6 +35,8 @@ type runner struct {
 	failures int                 // of starts, in a row
 	dropped  map[dropped]float64 // samples dropped by processes that have ended
 	left     []*process          // killed ones, whose goroutines have not ended yet
+	slow     slowDisk
+	crashes  int // power cuts so far
 }
 
 // process is one life of an agent.
@@ -49,11 +51,13 @@ type process struct {
 func agentAddress(n int) string { return fmt.Sprintf("10.0.1.%d", n+1) }
 
 func newRunner(w *world, n int) *runner {
-	return &runner{
+	r := &runner{
 		world: w, n: n, file: filepath.Join(w.opts.Dir, fmt.Sprintf("agent-%d.yaml", n)),
 		revision: revision{minLanes: 1, maxLanes: 4}, dropped: map[dropped]float64{},
 		disk: disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
 	}
+	r.disk.Latency = repeats
+	return r
 }
 
 // write writes the file of the agent.
@@ -137,7 +141,8 @@ func (r *runner) stop() error {
 	p.cancel()
 	began := time.Now()
 	err := <-p.done
-	if took := time.Since(began); took > 5*time.Second {
+	r.exit()
+	if took := time.Since(began); took > 5*time.Second+r.slow.longest(began) {
 		r.world.problem("agent %d took %v to stop", r.n, took)
 	}
 	p.addDropped(r.dropped)
@@ -163,11 +168,10 @@ func (r *runner) kill(how oracle.End) {
 	r.world.oracle.Ended(agentAddress(r.n), how)
 	if how == oracle.PowerCut {
 		p.host.Vanish()
-		r.disk = r.disk.CutPower(chance.Seeded(r.world.opts.Seed).Of(fmt.Sprintf("power %d %d", r.n, r.lives)).Rand())
 	} else {
 		p.host.Kill()
-		r.disk = r.disk.Kill()
 	}
+	r.crash(how)
 	p.cancel()
 	r.left = append(r.left, p)
 }
@@ -188,7 +192,9 @@ func (r *runner) reload() error {
 	if r.process == nil {
 		return nil
 	}
-	if err := r.process.agent.Reload(context.Background()); err != nil {
+	if err := r.process.agent.Reload(context.Background()); r.disk.Ended() {
+		return nil // the process has ended meanwhile
+	} else if err != nil {
 		return err
 	}
 	cfg, err := config.Load(r.options())

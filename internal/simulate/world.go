@@ -41,6 +41,7 @@ type world struct {
 	configured *revision      // the oracle's current revision
 	happened   map[string]int // faults so far, by kind
 	events     []event        // still to come, sorted by time
+	urgent     chan func()    // what run's goroutine has to do at once, before the next event
 	pods       []*pod         // sorted by birth; changed only by run's goroutine and with mu held
 	born       int            // pods started so far
 	free       []string       // addresses that a pod had
@@ -79,7 +80,7 @@ func newWorld(o options) (*world, error) {
 	w := &world{
 		opts: o, network: network.New(o.Seed), oracle: oracle.New(receiverNames[:]...), trace: newTrace(o),
 		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
-		births:  chance.Seeded(o.Seed).Of("births").Rand(),
+		births: chance.Seeded(o.Seed).Of("births").Rand(), urgent: make(chan func(), 16),
 		reloads: chance.Seeded(o.Seed).Of("reloads").Rand(), discovered: make(chan error, 1),
 		discoveryConns: map[net.Conn]bool{},
 	}

@@ -67,29 +67,39 @@ func (d *Disk) LoseUnsynced() *Disk {
 	return d.restore(func(data *Data) []byte { return slices.Clone(data.Synced) }, func(int) int { return 0 })
 }
 
-// EndAt has the process end at a call from now on, 1 is the next: that call and all later ones fail. The error is
-// ErrPowerLost or ErrKilled. If the call is a write, CutPower finds any part of it, and Kill its beginning. ended is
-// called at that call, with Mu held; it may be nil.
-func (d *Disk) EndAt(call int, with error, ended func(error)) {
+// End is how a process ends at one of its next calls of the disk.
+type End struct {
+	Call  int                          // from now on, 1 is the next; 0: it does not end
+	Of    func(call, name string) bool // the calls that count; nil: all
+	With  error                        // ErrPowerLost or ErrKilled
+	Ended func()                       // called at that call, with Mu held; nil: not called
+}
+
+// EndAt has the process end at a call: that call and all later ones fail. If it is a write, CutPower finds any part of
+// it, and Kill its beginning.
+func (d *Disk) EndAt(e End) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
-	d.endIn, d.endsWith, d.ended = call, with, ended
+	if e.Of == nil {
+		e.Of = func(string, string) bool { return true }
+	}
+	d.endAt = e
 }
 
 // CutAt has the power go at a call from now on.
-func (d *Disk) CutAt(call int) { d.EndAt(call, ErrPowerLost, nil) }
+func (d *Disk) CutAt(call int) { d.EndAt(End{Call: call, With: ErrPowerLost}) }
 
 // end ends the process. The caller holds Mu.
 func (d *Disk) end() error {
-	if d.endsWith == ErrPowerLost {
+	if d.endAt.With == ErrPowerLost {
 		d.powerLost = true
 	} else {
 		d.Dead = true
 	}
-	if d.ended != nil {
-		d.ended(d.endsWith)
+	if d.endAt.Ended != nil {
+		d.endAt.Ended()
 	}
-	return d.endsWith
+	return d.endAt.With
 }
 
 // Ended reports whether the process has ended: all calls fail.
@@ -103,7 +113,7 @@ func (d *Disk) Ended() bool {
 func (d *Disk) next() *Disk {
 	d.Dead = true
 	after := NewWithChance(d.rnd)
-	after.faults, after.capacity, after.moments = d.faults.Clone(), d.capacity, d.moments
+	after.faults, after.capacity, after.Latency = d.faults.Clone(), d.capacity, d.Latency
 	return after
 }
 

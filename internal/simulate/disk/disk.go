@@ -32,14 +32,17 @@ type Disk struct {
 	KeepsOpen bool // as Windows: a directory in which a file is open cannot be renamed
 	Evict     bool // a failed sync takes what was written from readers, too, as XFS and Btrfs may; else as ext4
 
+	// Latency makes a call take some microseconds, which follow from the call, its name, and how often it was made. So
+	// calls of several goroutines at one instant have an order that does not depend on Go's scheduler. It returns false
+	// for calls that take no time; nil: none takes any.
+	Latency func(call, name string) bool
+
 	faults    faultlist.List[Fault]
-	rnd       *rand.Rand  // draws for the faults
-	capacity  int64       // 0: unlimited
-	endIn     int         // calls until the process ends, see EndAt; 0: it does not
-	ended     func(error) // called then; nil: not called
-	endsWith  error
+	rnd       *rand.Rand // draws for the faults
+	capacity  int64      // 0: unlimited
+	endAt     End
 	powerLost bool
-	moments   int64 // delays so far
+	made      map[[2]string]uint64 // calls so far, by call and name
 }
 
 // Data is the content of a file, shared by its handles.
@@ -88,6 +91,7 @@ func NewWithChance(rnd *rand.Rand) *Disk {
 	return &Disk{
 		Names: map[string]*Data{}, Dirs: map[string]*Dir{".": {}}, Special: map[string]bool{},
 		Locks: map[*Data]bool{}, Handles: map[*File]bool{}, Calls: map[string]int{}, rnd: rnd,
+		made: map[[2]string]uint64{},
 	}
 }
 
@@ -109,8 +113,8 @@ func (d *Disk) call(call, name string) error {
 	}
 	d.Calls[call]++
 	d.N++
-	if d.endIn > 0 {
-		if d.endIn--; d.endIn == 0 {
+	if d.endAt.Call > 0 && d.endAt.Of(call, name) {
+		if d.endAt.Call--; d.endAt.Call == 0 {
 			return d.end()
 		}
 	}
@@ -119,5 +123,5 @@ func (d *Disk) call(call, name string) error {
 			return err
 		}
 	}
-	return d.faulty(call)
+	return d.faulty(call, name)
 }

@@ -177,7 +177,7 @@ func TestKilledAtACall(t *testing.T) {
 		d := NewWithChance(rand.New(rand.NewPCG(seed, 0)))
 		f := create(t, d, "x")
 		ended := 0
-		d.EndAt(2, ErrKilled, func(error) { ended++ })
+		d.EndAt(End{Call: 2, With: ErrKilled, Ended: func() { ended++ }})
 		_, err := f.Size()
 		must(t, err)
 		if _, err := f.WriteAt([]byte("ab"), 0); !errors.Is(err, ErrKilled) || ended != 1 {

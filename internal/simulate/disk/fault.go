@@ -1,7 +1,10 @@
 package disk
 
 import (
+	"fmt"
+	"hash/fnv"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -16,14 +19,19 @@ type Fault struct {
 	Torn   bool          // a write that fails writes a part
 	Delay  time.Duration // how long each call takes, until Until
 	Until  time.Time     // zero: as long as the fault lasts
+
+	salt uint64 // for the draws
 }
 
 func (f Fault) concerns(call string) bool {
 	return len(f.Calls) == 0 && call != "create" || slices.Contains(f.Calls, call)
 }
 
-// tornError makes a write fail after it wrote a random part of its bytes.
-type tornError struct{ error }
+// tornError makes a write fail after it wrote a part of its bytes.
+type tornError struct {
+	error
+	part float64 // from 0 to 1, not included
+}
 
 func (e *tornError) Unwrap() error { return e.error }
 
@@ -34,6 +42,7 @@ func (e *tornError) Unwrap() error { return e.error }
 func (d *Disk) Begin(name string, f Fault) {
 	d.Mu.Lock()
 	defer d.Mu.Unlock()
+	f.salt = d.rnd.Uint64()
 	d.faults.Begin(name, f)
 }
 
@@ -45,13 +54,13 @@ func (d *Disk) End(name string) {
 }
 
 // faulty returns the error that the faults give a call, or nil. The caller holds Mu.
-func (d *Disk) faulty(call string) error {
+func (d *Disk) faulty(call, name string) error {
 	for f := range d.faults.All() {
-		if f.Err == nil || !f.concerns(call) || f.Chance > 0 && d.rnd.Float64() >= f.Chance {
+		if f.Err == nil || !f.concerns(call) || f.Chance > 0 && d.draw(f.salt, call, name) >= f.Chance {
 			continue
 		}
 		if f.Torn && call == "write" {
-			return &tornError{f.Err}
+			return &tornError{f.Err, d.draw(f.salt+1, call, name)}
 		}
 		return f.Err
 	}
@@ -71,9 +80,9 @@ func (d *Disk) wait(call, name string) {
 			delay += f.Delay
 		}
 	}
-	if delay > 0 { // two calls do not end in the same nanosecond
-		d.moments++
-		delay += time.Duration(d.moments % 1000)
+	d.made[[2]string{call, name}]++
+	if d.Latency != nil && !d.Dead && d.Latency(call, name) {
+		delay += d.latency(call, name)
 	}
 	d.Mu.Unlock()
 	if held != nil {
@@ -82,6 +91,21 @@ func (d *Disk) wait(call, name string) {
 	if delay > 0 {
 		time.Sleep(delay)
 	}
+}
+
+// draw returns a number from 0 to 1, 1 not included. It follows from a call, its name, and how often it was made, and not
+// from the order of calls on other names. The caller holds Mu.
+func (d *Disk) draw(salt uint64, call, name string) float64 {
+	h := fnv.New64a()
+	_, _ = fmt.Fprint(h, salt, call, name, d.made[[2]string{call, name}])
+	return rand.New(rand.NewPCG(salt, h.Sum64())).Float64()
+}
+
+// latency returns how long a call takes without a fault, from the beginning of this microsecond: the nanoseconds at
+// which a call begins may differ between two runs of a simulation. The caller holds Mu.
+func (d *Disk) latency(call, name string) time.Duration {
+	took := time.Microsecond + time.Duration(d.draw(0, call, name)*float64(50*time.Microsecond))
+	return took - time.Duration(time.Now().Nanosecond()%1000)
 }
 
 // SetCapacity sets how many bytes all files have room for. Writes beyond it write what fits, and fail with ENOSPC.

@@ -52,11 +52,11 @@ func (f *File) WriteAt(b []byte, at int64) (int, error) {
 	case errors.Is(err, ErrShort):
 		b = b[:len(b)/2]
 	case errors.As(err, &torn):
-		b, err = b[:f.disk.rnd.IntN(len(b)+1)], torn.error
+		b, err = b[:int(torn.part*float64(len(b)+1))], torn.error
 	case errors.Is(err, ErrPowerLost) && !ended:
 		f.write(b, at)
 		return 0, err
-	case errors.Is(err, ErrKilled) && !ended && f.disk.endsWith != nil: // by EndAt
+	case errors.Is(err, ErrKilled) && !ended && f.disk.endAt.With != nil: // by EndAt
 		f.write(b[:f.disk.rnd.IntN(len(b)+1)], at)
 		return 0, err
 	case err != nil:

@@ -173,7 +173,7 @@ func (d *Disk) Open(name string, create bool) (filesystem.File, error) {
 	err := d.begin("open", name)
 	defer d.Mu.Unlock()
 	if err == nil && create {
-		err = d.faulty("create")
+		err = d.faulty("create", name)
 	}
 	if err != nil {
 		return nil, err
@@ -338,7 +338,7 @@ func (d *Disk) Lock(name string) (io.Closer, error) {
 	}
 	f, err := d.open(name, false)
 	if what, _ := d.look(name); what == nil {
-		if err = d.faulty("create"); err == nil {
+		if err = d.faulty("create", name); err == nil {
 			f, err = d.open(name, true)
 		}
 	}

@@ -392,7 +392,8 @@ func (o *Oracle) judgeInterval(receiver string, p *pod, s *liveness, t *target, 
 		return
 	}
 	gap := b.time().Sub(s.last)
-	if gap > mostMissed*t.interval()+t.timeout() && !o.mayFail(p, s.last, b.time()) {
+	if gap > mostMissed*t.interval()+t.timeout() && !o.mayFail(p, s.last, b.time()) &&
+		!o.excusedBy(b.from, s.last, b.time()) {
 		o.problem("%s: %s was not scraped between %s and %s", receiver, p.name, clock(s.last), clock(b.time()))
 	}
 	if gap < t.interval()/2 && !o.changedIn(s.last, b.time()) {

@@ -35,6 +35,9 @@ func (o *Oracle) excusedBy(host string, from, to time.Time) bool {
 		if l.to.IsZero() || l.to.Before(from) {
 			return false
 		}
+		if l.end != Stopped && l.damaged.After(from) {
+			return true
+		}
 		loses := l.end.loses()
 		if l.end != Stopped && o.isFragile(from) {
 			loses = longestQueued
