@@ -56,7 +56,7 @@ func newRunner(w *world, n int) *runner {
 		revision: revision{minLanes: 1, maxLanes: 4}, dropped: map[dropped]float64{},
 		disk: disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
 	}
-	r.disk.Latency = repeats
+	r.disk.Repeats = repeats
 	return r
 }
 

@@ -113,7 +113,7 @@ func (d *Disk) Ended() bool {
 func (d *Disk) next() *Disk {
 	d.Dead = true
 	after := NewWithChance(d.rnd)
-	after.faults, after.capacity, after.Latency = d.faults.Clone(), d.capacity, d.Latency
+	after.faults, after.capacity, after.Repeats = d.faults.Clone(), d.capacity, d.Repeats
 	return after
 }
 

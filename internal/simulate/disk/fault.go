@@ -81,7 +81,7 @@ func (d *Disk) wait(call, name string) {
 		}
 	}
 	d.made[[2]string{call, name}]++
-	if d.Latency != nil && !d.Dead && d.Latency(call, name) {
+	if d.Repeats != nil && !d.Dead && d.Repeats(call, name) {
 		delay += d.latency(call, name)
 	}
 	d.Mu.Unlock()
@@ -96,8 +96,12 @@ func (d *Disk) wait(call, name string) {
 // draw returns a number from 0 to 1, 1 not included. It follows from a call, its name, and how often it was made, and not
 // from the order of calls on other names. The caller holds Mu.
 func (d *Disk) draw(salt uint64, call, name string) float64 {
+	n := d.made[[2]string{call, name}]
+	if d.Repeats != nil && !d.Repeats(call, name) {
+		n = d.made[[2]string{"open", name}]
+	}
 	h := fnv.New64a()
-	_, _ = fmt.Fprint(h, salt, call, name, d.made[[2]string{call, name}])
+	_, _ = fmt.Fprint(h, salt, call, name, n)
 	return rand.New(rand.NewPCG(salt, h.Sum64())).Float64()
 }
 
