@@ -28,16 +28,17 @@ func diskKinds() []kind {
 		begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
 			r := w.anyAgent(chance)
 			r.fragile(f)
-			r.slow = slowDisk{delay: 100*time.Millisecond + time.Duration(chance.Int64N(int64(4900*time.Millisecond))),
-				until: time.Now().Add(f.For)}
-			r.disk.Begin(f.name(), disk.Fault{Calls: slowCalls, Delay: r.slow.delay, Until: r.slow.until})
+			slow := disk.Fault{Calls: slowCalls, Until: time.Now().Add(f.For),
+				Delay: 100*time.Millisecond + time.Duration(chance.Int64N(int64(4900*time.Millisecond)))}
+			r.slow.begin(slow)
+			r.disk.Begin(f.name(), slow)
 			return func() { r.disk.End(f.name()) }
 		},
-	}, damageKind("a bit flips", func(d *disk.Disk, rnd *rand.Rand) {
+	}, damageKind("a bit flips", 0, func(d *disk.Disk, rnd *rand.Rand) {
 		for range 1 + rnd.IntN(5) {
 			d.Damage(rnd, isQueueFile)
 		}
-	}), damageKind("a segment is removed", func(d *disk.Disk, rnd *rand.Rand) {
+	}), damageKind("a segment is removed", writtenOn, func(d *disk.Disk, rnd *rand.Rand) {
 		d.Lose(rnd, func(name string) bool { return strings.HasSuffix(name, ".seg") })
 	}),
 		endKind("kill -9", oracle.Killed), endKind("power cut", oracle.PowerCut))
@@ -75,6 +76,17 @@ type slowDisk struct {
 	until time.Time
 }
 
+// begin adds a fault, which may overlap with another one.
+func (s *slowDisk) begin(f disk.Fault) {
+	if time.Now().After(s.until) {
+		s.delay = 0
+	}
+	s.delay += f.Delay
+	if f.Until.After(s.until) {
+		s.until = f.Until
+	}
+}
+
 // longest returns how much longer the stop of a process may take that began at a time. The queue waits for the disk for
 // 3 s. A sender ends after its last position is written, and two other writes of that position may be before it.
 func (s slowDisk) longest(began time.Time) time.Duration {
@@ -96,11 +108,15 @@ func isQueueFile(name string) bool {
 	return strings.HasSuffix(name, ".seg") || strings.HasSuffix(name, ".pos")
 }
 
-// damageKind is damage to files, which happens at once.
-func damageKind(name string, do func(d *disk.Disk, rnd *rand.Rand)) kind {
+// writtenOn is how long a process may write to a segment after it was removed. It does not notice that, and a segment is
+// large.
+const writtenOn = 24 * time.Hour
+
+// damageKind is damage to files, which happens at once. Samples that are scraped until some time later are in them, too.
+func damageKind(name string, later time.Duration, do func(d *disk.Disk, rnd *rand.Rand)) kind {
 	return kind{name: "disk: " + name, weight: 2, begin: func(w *world, _ scheduledFault, chance *rand.Rand) func() {
 		r := w.anyAgent(chance)
-		w.oracle.Damaged(agentAddress(r.n))
+		w.oracle.Damaged(agentAddress(r.n), time.Now().Add(later))
 		do(r.disk, chance)
 		return nil
 	}}

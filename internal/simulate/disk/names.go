@@ -170,6 +170,9 @@ func (d *Disk) below(dir string) map[string]bool {
 
 // Open implements filesystem.FS.
 func (d *Disk) Open(name string, create bool) (filesystem.File, error) {
+	if create {
+		d.wait("create", name)
+	}
 	err := d.begin("open", name)
 	defer d.Mu.Unlock()
 	if err == nil && create {

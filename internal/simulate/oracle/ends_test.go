@@ -21,7 +21,7 @@ func TestWhatAnEndMayLose(t *testing.T) {
 	}
 	damaged := func(then func(s *story)) func(s *story) {
 		return func(s *story) {
-			s.Damaged("agent")
+			s.Damaged("agent", time.Now())
 			then(s)
 		}
 	}

@@ -442,7 +442,7 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 		return
 	}
 	by := o.found(p.to).Add(4 * s.target.interval())
-	if until.Before(by) || !s.process.alive(by) {
+	if until.Before(by) || !s.process.alive(by) || o.mayTake(s.process, p.to, by) {
 		return
 	}
 	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(p.to))

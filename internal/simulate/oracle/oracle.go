@@ -44,7 +44,7 @@ type Counts struct {
 type life struct {
 	from, to time.Time // to: zero while it runs
 	end      End
-	damaged  time.Time // when files of its queues were last damaged; zero: never
+	damaged  time.Time // samples scraped until then may be in files that were damaged; zero: none is
 }
 
 // End is how a process ends.
@@ -183,13 +183,14 @@ func (o *Oracle) Ended(host string, how End) {
 	}
 }
 
-// Damaged says that files of an agent's queues were damaged or removed. The agent counts what it does not find. If it
-// is killed before, only records of the same file say what is missing, and there may be none.
-func (o *Oracle) Damaged(host string) {
+// Damaged says that files of an agent's queues were damaged or removed, which have or get samples that are scraped until
+// a time. The agent counts what it does not find. If it is killed before, only records of the same file say what is
+// missing, and there may be none.
+func (o *Oracle) Damaged(host string, until time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if all := o.lives[host]; len(all) > 0 {
-		all[len(all)-1].damaged = time.Now()
+		all[len(all)-1].damaged = until
 	}
 }
 
