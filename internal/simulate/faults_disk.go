@@ -160,8 +160,8 @@ func (r *runner) endAt(chance *rand.Rand, how oracle.End, call, more int) {
 	}})
 }
 
-// repeats reports whether a call of the disk is made again when the run is repeated. How many layouts are written to the
-// new file of a segment depends on the garbage collector.
+// repeats reports whether a call of the disk is made again when the run is repeated. How many layouts are written to
+// the new file of a segment depends on the garbage collector.
 func repeats(call, name string) bool { return call != "write" || filepath.Base(name) != "probe" }
 
 // crash ends all calls of the disk by the process, and gives the next process what is left.

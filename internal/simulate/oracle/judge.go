@@ -107,8 +107,11 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	expected := c.expectedAt(receiver, all)
 	longest := t.timeout() + time.Second
 	for _, later := range o.configs { // rules of an endpoint are those at the end of the scrape
-		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) && b.differs(expected) {
-			expected = later.expectedAt(receiver, all)
+		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) {
+			// Some samples may also be missing because the receiver refused them: the better fit counts.
+			if other := later.expectedAt(receiver, all); b.differences(other) < b.differences(expected) {
+				expected = other
+			}
 		}
 	}
 	o.compare(receiver, p, b, expected)
@@ -206,14 +209,14 @@ func (c *inForce) expectedAt(receiver string, all []expectation) map[string]want
 	return expected
 }
 
-// differs reports whether a batch has other series than expected.
-func (b *batch) differs(expected map[string]want) bool {
+// differences returns how many series a batch lacks, or has although they are not expected.
+func (b *batch) differences(expected map[string]want) (n int) {
 	for key := range expected {
 		if _, there := b.samples[key]; !there {
-			return true
+			n++
 		}
 	}
-	return len(expected) != len(b.samples)
+	return 2*n + len(b.samples) - len(expected)
 }
 
 // compare notes what differs between a batch and what is expected of it.

@@ -183,9 +183,9 @@ func (o *Oracle) Ended(host string, how End) {
 	}
 }
 
-// Damaged says that files of an agent's queues were damaged or removed, which have or get samples that are scraped until
-// a time. The agent counts what it does not find. If it is killed before, only records of the same file say what is
-// missing, and there may be none.
+// Damaged says that files of an agent's queues were damaged or removed, which have or get samples that are scraped
+// until a time. The agent counts what it does not find. If it is killed before, only records of the same file say what
+// is missing, and there may be none.
 func (o *Oracle) Damaged(host string, until time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
