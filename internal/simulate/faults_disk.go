@@ -108,11 +108,12 @@ func isQueueFile(name string) bool {
 	return strings.HasSuffix(name, ".seg") || strings.HasSuffix(name, ".pos")
 }
 
-// writtenOn is how long a process may write to a segment after it was removed. It does not notice that, and a segment is
-// large.
+// writtenOn is how long a process may write to a segment after it was removed. It does not notice that, and a segment
+// is large.
 const writtenOn = 24 * time.Hour
 
-// damageKind is damage to files, which happens at once. Samples that are scraped until some time later are in them, too.
+// damageKind is damage to files, which happens at once. Samples that are scraped until some time later are in them,
+// too.
 func damageKind(name string, later time.Duration, do func(d *disk.Disk, rnd *rand.Rand)) kind {
 	return kind{name: "disk: " + name, weight: 2, begin: func(w *world, _ scheduledFault, chance *rand.Rand) func() {
 		r := w.anyAgent(chance)

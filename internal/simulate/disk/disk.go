@@ -32,10 +32,10 @@ type Disk struct {
 	KeepsOpen bool // as Windows: a directory in which a file is open cannot be renamed
 	Evict     bool // a failed sync takes what was written from readers, too, as XFS and Btrfs may; else as ext4
 
-	// Repeats makes two runs of a simulation alike, whatever Go's scheduler does: each call takes some microseconds, which
-	// follow from the call, its name, and how often it was made. It returns false for calls that may be more or fewer when
-	// the run is repeated. These take no time, and share their fate until the file is opened again. nil: no call takes
-	// time.
+	// Repeats makes two runs of a simulation alike, whatever Go's scheduler does: each call takes some microseconds,
+	// which follow from the call, its name, and how often it was made. It returns false for calls that may be more or
+	// fewer when the run is repeated. These take no time, and share their fate until the file is opened again. nil: no
+	// call takes time.
 	Repeats func(call, name string) bool
 
 	faults    faultlist.List[Fault]

@@ -93,8 +93,8 @@ func (d *Disk) wait(call, name string) {
 	}
 }
 
-// draw returns a number from 0 to 1, 1 not included. It follows from a call, its name, and how often it was made, and not
-// from the order of calls on other names. The caller holds Mu.
+// draw returns a number from 0 to 1, 1 not included. It follows from a call, its name, and how often it was made, and
+// not from the order of calls on other names. The caller holds Mu.
 func (d *Disk) draw(salt uint64, call, name string) float64 {
 	n := d.made[[2]string{call, name}]
 	if d.Repeats != nil && !d.Repeats(call, name) {
