@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,8 +37,10 @@ type reloader struct {
 	loaded     prometheus.Gauge
 	exposures  *exposures
 
-	mu       sync.Mutex // guards the following; locked during a whole reload
-	current  *config.Config
+	// current is replaced when a reload has succeeded, so that pages never wait for a reload, which waits for the disk.
+	current atomic.Pointer[config.Config]
+
+	mu       sync.Mutex     // guards the following; locked during a whole reload
 	applying *config.Config // set by apply, for applyingConfig
 	checksum string
 
@@ -48,8 +51,8 @@ type reloader struct {
 // newReloader returns a reloader. The caller sets the parts, and then calls start.
 func newReloader(s Settings, log *zap.Logger, reg prometheus.Registerer) *reloader {
 	f := promauto.With(reg)
-	return &reloader{
-		opts: s.Options, current: s.Config, auto: s.AutoReload, useRuntime: s.UseRuntime, log: log,
+	r := &reloader{
+		opts: s.Options, auto: s.AutoReload, useRuntime: s.UseRuntime, log: log,
 		exposures: newExposures(log, reg),
 		successful: f.NewGauge(prometheus.GaugeOpts{
 			Name: "envoy_scraper_config_last_reload_successful",
@@ -60,6 +63,8 @@ func newReloader(s Settings, log *zap.Logger, reg prometheus.Registerer) *reload
 			Help: "Unix time at which the configuration in force was loaded.",
 		}),
 	}
+	r.current.Store(s.Config)
+	return r
 }
 
 // start applies the first configuration.
@@ -67,7 +72,7 @@ func (r *reloader) start() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.checksum = r.fileChecksum()
-	if err := r.apply(r.current); err != nil {
+	if err := r.apply(r.config()); err != nil {
 		return err
 	}
 	r.succeeded()
@@ -97,9 +102,9 @@ func (r *reloader) replace() error {
 		return err
 	}
 	if err := r.apply(next); err != nil {
-		return errors.Join(err, r.apply(r.current))
+		return errors.Join(err, r.apply(r.config()))
 	}
-	r.current = next
+	r.current.Store(next)
 	return nil
 }
 
@@ -140,7 +145,7 @@ func (r *reloader) apply(cfg *config.Config) error {
 func (r *reloader) applyingConfig() *config.Config { return r.applying }
 
 func (r *reloader) succeeded() {
-	r.exposures.show(r.current)
+	r.exposures.show(r.config())
 	r.successful.Set(1)
 	r.loaded.SetToCurrentTime()
 	r.stateMu.Lock()
@@ -201,11 +206,8 @@ func (r *reloader) changed() bool {
 	return sum != "" && sum != r.checksum
 }
 
-func (r *reloader) config() *config.Config {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.current
-}
+// config returns the configuration in force. It does not wait for a reload.
+func (r *reloader) config() *config.Config { return r.current.Load() }
 
 // rules returns the relabel_configs of a job, or nil if there is no such job.
 func (r *reloader) rules(job string) []*promrelabel.Config {

@@ -334,10 +334,8 @@ func TestStalePositionLosesNothing(t *testing.T) {
 // Samples that the next process delivers are not missing, even after a power cut takes all that it had not synced.
 func TestTheNoteOfAStopHoldsForOneStart(t *testing.T) {
 	for name, crash := range map[string]func(*fakeFS) *fakeFS{
-		"killed": (*fakeFS).kill,
-		"power cut": func(fs *fakeFS) *fakeFS {
-			return &fakeFS{fs.Crash(func(d *fakeData) []byte { return slices.Clone(d.Synced) }, fs.Durable)}
-		},
+		"killed":    (*fakeFS).kill,
+		"power cut": func(fs *fakeFS) *fakeFS { return &fakeFS{fs.LoseUnsynced()} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs, cfg := manySegments(t, 5)
@@ -392,7 +390,10 @@ func TestDamageWhileRunning(t *testing.T) {
 
 func TestQuarantineIsBounded(t *testing.T) {
 	fs := newFakeFS()
-	c := quarantine{fs: fs, dir: "q"}
+	if err := fs.Mkdir("q"); err != nil {
+		t.Fatal(err)
+	}
+	c := newQuarantine(fs, "q")
 	big := bytes.NewReader(bytes.Repeat([]byte{1}, maxCorruptBytes/2))
 	for i := range 4 {
 		c.keep(zap.NewNop(), fmt.Sprint(i), big, span{0, big.Size()})

@@ -55,13 +55,16 @@
 //
 // Locks are taken in this order. FIFO.mu is free while Config.Lost and Config.Wake run:
 //
-//	Store.mu            the map of open queues
+//	Store.mu            the map of open queues; held over calls of the file system
 //	positionFile.mu     one position file; held while it is written
 //	FIFO.mu             all lanes, segments and counters; never held over a call of the file system
 //
-// quarantine.mu and renamableFS.mu are held over calls of the file system, and no other lock is taken under them,
-// except renamableFS.mu under quarantine.mu. A goroutine that uses the file of a segment without FIFO.mu counts
-// itself in segment.uses, so that the file is neither closed nor removed meanwhile.
+// quarantine.mu is held over calls of the file system, and renamableFS.mu is not. No other lock is taken under them,
+// except renamableFS.mu under quarantine.mu. Locks that are held over calls of the file system are of the type
+// diskLock. Neither Append nor Stats takes one, so scrapes and pages never wait for a disk.
+//
+// A goroutine that uses the file of a segment without FIFO.mu counts itself in segment.uses, so that the file is
+// neither closed nor removed meanwhile.
 //
 // # On disk
 //
@@ -177,7 +180,9 @@
 //     group per lane, since the position is handed over before Ack returns. The repeated requests are marked as
 //     MayHaveArrived, since what is in flight is handed over before Next returns it, or before it is written. If a
 //     position cannot be written, a killed process repeats more, without the mark.
-//   - A power cut loses at most what was written within the sync interval, and may repeat what was delivered before.
+//   - A power cut loses at most what was written within the sync interval, and may repeat what was delivered before. A
+//     start syncs the segments that it finds, since the process before may have been killed between a write and its
+//     sync.
 //   - After a failed sync the kernel regards the pages as written: a second sync would succeed without writing them.
 //     So the segment is written to a new file, from memory as far as possible. The new file is synced and renamed to
 //     the old name. Until then positions of the lane are not synced, and a power cut may take the segment. Copies of

@@ -49,7 +49,7 @@ const noReader = -1
 func newLane(dir string, name laneName) *lane {
 	return &lane{
 		name: name, nextSeq: 1, changes: 1, reader: noReader, streams: newStreams(),
-		pos: positionFile{name: join(dir, name.position()), written: 1}, layouts: map[*Layout]int{},
+		pos: positionFile{name: join(dir, name.position()), mu: newDiskLock(), written: 1}, layouts: map[*Layout]int{},
 	}
 }
 

@@ -55,6 +55,7 @@ type modelRecord struct {
 	delivered            bool
 	excused              bool // a crash took it, or may have
 	written, synced      bool // a kill, a power cut may not take it
+	unsyncable           bool // its process was killed while syncs failed: the next one cannot sync it
 }
 
 func newWorld(t *testing.T, seed uint64, cfg Config, lanes int) *world {
@@ -361,7 +362,7 @@ func (w *world) settle(sync bool) {
 		return
 	}
 	for i := range w.records {
-		w.records[i].synced = true
+		w.records[i].synced = !w.records[i].unsyncable
 	}
 }
 
@@ -381,6 +382,12 @@ func generationOf(q *FIFO) int {
 }
 
 func (w *world) kill(lanes int) {
+	w.q.mu.Lock()
+	failing := w.q.disk.health.failing(syncing)
+	w.q.mu.Unlock()
+	for i := range w.records {
+		w.records[i].unsyncable = w.records[i].unsyncable || failing && !w.records[i].synced
+	}
 	w.hear(false) // a write that fails since may drop something
 	w.fs = w.die(w.fs.kill())
 	w.start(lanes)

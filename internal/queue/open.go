@@ -29,7 +29,7 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 		fs: fs, dir: dir, closing: make(chan struct{}), onClose: onClose, bytes: r.bytes,
 		writer: make(signal, 1), syncer: make(signal, 1), newName: true, health: health{log: q.log},
 		clock:   newAgeClock(time.Now),
-		corrupt: quarantine{fs: fs, dir: dir, files: r.corrupt.files, bytes: r.corrupt.bytes},
+		corrupt: r.corrupt,
 	}
 	q.disk.segBytes, q.disk.maxSegBytes = cfg.segmentBytes()
 	for _, s := range r.delivered {
@@ -41,6 +41,12 @@ func openFIFO(fs FS, dir string, lanes int, cfg Config, onClose func()) (*FIFO, 
 			l.end = l.acked
 		}
 		q.advance(l)
+	}
+	for l := range q.lanes {
+		for _, s := range l.segments { // a process that was killed may have written to them without a sync
+			s.dirty = true
+			q.disk.syncer.wakeUp()
+		}
 	}
 	q.newLanes(lanes, r.ended)
 	q.endGenerations()

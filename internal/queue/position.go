@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"sync"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/queue/filesystem"
 )
@@ -199,8 +198,8 @@ type positionFile struct {
 	name    string
 	foreign bool // something else has the name, and is left alone
 
-	mu      sync.Mutex // guards the following; taken before the queue's
-	file    File       // nil: not open
+	mu      diskLock // guards the following; taken before the queue's, and held over calls of the file system
+	file    File     // nil: not open
 	counter uint64
 	place   int    // where the next slot goes, 0 or 1
 	written uint64 // lane.changes of the last slot; 0: none is written

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 
 	"go.uber.org/zap"
 )
@@ -21,9 +20,13 @@ type quarantine struct {
 	fs  FS
 	dir string
 
-	mu    sync.Mutex // guards the following
-	files []Entry    // oldest first
+	mu    diskLock // guards the following; held over calls of the file system
+	files []Entry  // oldest first
 	bytes int64
+}
+
+func newQuarantine(fs FS, dir string) quarantine {
+	return quarantine{fs: fs, dir: dir, mu: newDiskLock()}
 }
 
 // found adds a file that an earlier process left, or that was just written.

@@ -11,7 +11,10 @@ import (
 // TestQuarantineWhenFilesAreTaken: somebody may remove .corrupt files, and a file that is written twice counts once.
 func TestQuarantineWhenFilesAreTaken(t *testing.T) {
 	fs := newFakeFS()
-	c := quarantine{fs: fs, dir: "q"}
+	if err := fs.Mkdir("q"); err != nil {
+		t.Fatal(err)
+	}
+	c := newQuarantine(fs, "q")
 	part := bytes.NewReader(bytes.Repeat([]byte{1}, maxCorruptBytes/4))
 	keep := func(name string) { c.keep(zap.NewNop(), name, part, span{0, part.Size()}) }
 	for range 6 {

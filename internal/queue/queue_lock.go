@@ -26,7 +26,7 @@ func Visit(dir string, fs FS) (*Store, error) {
 	if _, err := fs.ReadDir(dir); err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	return &Store{fs: fs, dir: dir, lock: noLock{}, open: map[string]*renamableFS{}}, nil
+	return newStore(dir, fs, noLock{}), nil
 }
 
 // InUseError says that another process has the lock of a queue.

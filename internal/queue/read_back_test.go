@@ -125,7 +125,7 @@ func TestUnreadableAtStartAndStoppedAgain(t *testing.T) {
 				synctest.Wait()
 				after := stop(fs, q)
 				after.heal()
-				after.Locks = map[string]bool{}
+				clear(after.Locks)
 				got := reopen(t, after, quiet())
 				if !slices.Equal(got.requests, []string{"0", "1", "2", "new"}) || got.lost != (Loss{}) {
 					t.Errorf("%s fails, %s: then delivered %q, reported %+v", call, name, got.requests, got.lost)

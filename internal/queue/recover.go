@@ -54,7 +54,7 @@ func (r *recovery) run() error {
 	if err != nil {
 		return err
 	}
-	r.corrupt.fs, r.corrupt.dir = r.fs, r.dir
+	r.corrupt = newQuarantine(r.fs, r.dir)
 	r.ended = map[uint32]bool{}
 	byLane := map[laneName]*lane{}
 	for _, e := range entries {

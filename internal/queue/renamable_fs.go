@@ -11,66 +11,97 @@ type renamableFS struct {
 	FS
 	dir string // the name that the queue uses
 
-	mu  sync.RWMutex // held for reading by each call, for writing while the directory is renamed; guards the following
-	now string
+	mu       sync.Mutex // guards the following; never held over a call of the FS
+	now      string
+	calls    int           // that run now and use the name
+	idle     chan struct{} // closed when the last of these calls has ended; nil: no rename waits for that
+	renaming chan struct{} // closed when the rename has ended; nil: there is none
 }
 
+// rename renames the directory between two calls. The caller holds Store.mu, so there is one rename at a time.
 func (m *renamableFS) rename(to string) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.FS.Rename(m.now, to); err != nil {
-		return err
+	m.renaming = make(chan struct{}) // no call begins from now on
+	from, idle := m.now, make(chan struct{})
+	if m.calls == 0 {
+		close(idle)
+	} else {
+		m.idle = idle
 	}
-	m.now = to
-	return nil
+	m.mu.Unlock()
+	<-idle
+	err := m.FS.Rename(from, to)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		m.now = to
+	}
+	close(m.renaming)
+	m.idle, m.renaming = nil, nil
+	return err
 }
 
-// real returns the present name of a file of the queue. The caller holds mu.
-func (m *renamableFS) real(name string) string {
-	if rest, ok := strings.CutPrefix(name, m.dir); ok {
-		return m.now + rest
+// begin begins a call, which ends with end. It returns the present names of files of the queue, which hold until then.
+func (m *renamableFS) begin(names ...string) []string {
+	m.mu.Lock()
+	for m.renaming != nil {
+		renamed := m.renaming
+		m.mu.Unlock()
+		<-renamed
+		m.mu.Lock()
 	}
-	return name
+	defer m.mu.Unlock()
+	m.calls++
+	for i, name := range names {
+		if rest, ok := strings.CutPrefix(name, m.dir); ok {
+			names[i] = m.now + rest
+		}
+	}
+	return names
+}
+
+func (m *renamableFS) end() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.calls--; m.calls == 0 && m.idle != nil {
+		close(m.idle)
+		m.idle = nil
+	}
 }
 
 // Mkdir implements FS.
 func (m *renamableFS) Mkdir(dir string) error {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.FS.Mkdir(m.real(dir))
+	defer m.end()
+	return m.FS.Mkdir(m.begin(dir)[0])
 }
 
 // ReadDir implements FS.
 func (m *renamableFS) ReadDir(dir string) ([]Entry, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.FS.ReadDir(m.real(dir))
+	defer m.end()
+	return m.FS.ReadDir(m.begin(dir)[0])
 }
 
 // Open implements FS.
 func (m *renamableFS) Open(name string, create bool) (File, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.FS.Open(m.real(name), create)
+	defer m.end()
+	return m.FS.Open(m.begin(name)[0], create)
 }
 
 // Remove implements FS.
 func (m *renamableFS) Remove(name string) error {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.FS.Remove(m.real(name))
+	defer m.end()
+	return m.FS.Remove(m.begin(name)[0])
 }
 
 // Rename implements FS.
 func (m *renamableFS) Rename(from, to string) error {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.FS.Rename(m.real(from), m.real(to))
+	defer m.end()
+	names := m.begin(from, to)
+	return m.FS.Rename(names[0], names[1])
 }
 
 // SyncDir implements FS.
 func (m *renamableFS) SyncDir(dir string) error {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.FS.SyncDir(m.real(dir))
+	defer m.end()
+	return m.FS.SyncDir(m.begin(dir)[0])
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,7 +28,7 @@ type Store struct {
 	dir  string
 	lock io.Closer
 
-	mu      sync.Mutex              // guards the following
+	mu      diskLock                // guards the following; held over calls of the file system
 	open    map[string]*renamableFS // by identity
 	changed []string                // directories in which a name was made that is not synced yet
 }
@@ -51,11 +50,16 @@ func OpenStore(dir string, fs FS) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	s := &Store{fs: fs, dir: dir, lock: lock, open: map[string]*renamableFS{}, changed: append(changed, dir)}
+	s := newStore(dir, fs, lock)
+	s.changed = append(changed, dir)
 	if err := ignoreFull(writePID(fs, join(dir, pidName))); err != nil {
 		return nil, errors.Join(fmt.Errorf("storage: %w", err), lock.Close())
 	}
 	return s, nil
+}
+
+func newStore(dir string, fs FS, lock io.Closer) *Store {
+	return &Store{fs: fs, dir: dir, lock: lock, mu: newDiskLock(), open: map[string]*renamableFS{}}
 }
 
 func readPID(fs FS, name string) string {

@@ -40,8 +40,7 @@ func (q *FIFO) syncLoop() {
 // whether the directory and positions are synced. Segments whose sync fails are renewed by the writer.
 func (q *FIFO) syncAll() bool {
 	names := q.syncDirectory()
-	q.syncSegments()
-	if !names || !q.syncPositions() {
+	if !q.syncSegments() || !names || !q.syncPositions() {
 		return false
 	}
 	q.mu.Lock()
@@ -70,18 +69,19 @@ func (q *FIFO) syncDirectory() bool {
 	return err == nil
 }
 
-// syncSegments syncs the segments that were written to.
-func (q *FIFO) syncSegments() {
+// syncSegments syncs the segments that were written to, by this process or by one that was killed before it could sync
+// them. It returns false if one of the latter cannot be opened now. Segments whose sync fails are renewed.
+func (q *FIFO) syncSegments() (opened bool) {
 	type dirty struct {
 		lane    *lane
 		segment *segment
-		file    File
+		file    File // nil: the start found the segment
 	}
 	var all []dirty
 	q.mu.Lock()
 	for l := range q.lanes {
 		for _, s := range l.segments {
-			if s.dirty && !s.failed && s.file != nil {
+			if s.dirty && !s.failed {
 				s.uses++
 				s.dirty = false
 				all = append(all, dirty{l, s, s.file})
@@ -89,17 +89,40 @@ func (q *FIFO) syncSegments() {
 		}
 	}
 	q.mu.Unlock()
+	opened = true
 	for _, x := range all {
-		err := x.file.Sync()
+		unopened := false
+		var err error
+		if x.file != nil {
+			err = x.file.Sync()
+		} else {
+			unopened, err = q.disk.syncFound(x.segment.name)
+		}
 		q.mu.Lock()
-		x.segment.failed = err != nil
+		x.segment.dirty = x.segment.dirty || unopened
+		x.segment.failed = err != nil && !unopened
 		q.endUse(x.lane, x.segment)
 		q.mu.Unlock()
+		opened = opened && !unopened
 		if err != nil {
 			q.syncFailed(syncing, err, zap.String("segment", x.segment.name))
 			q.disk.writer.wakeUp()
 		}
 	}
+	return opened
+}
+
+// syncFound syncs a segment that the start found. A file that somebody removed needs no sync.
+func (d *disk) syncFound(name string) (unopened bool, err error) {
+	f, err := d.fs.Open(join(d.dir, name), false)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return true, err
+	}
+	defer f.Close()
+	return false, f.Sync()
 }
 
 // syncPositions syncs the positions of lanes whose segments are synced. A position whose sync fails is written again,

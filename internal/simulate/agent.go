@@ -40,6 +40,8 @@ type runner struct {
 	waiting  bool                // for the next start after a failed one
 	dropped  map[dropped]float64 // samples dropped by processes that have ended
 	left     []*process          // killed ones, whose goroutines have not ended yet
+	slow     slowDisk
+	crashes  int // power cuts so far
 }
 
 // process is one life of an agent.
@@ -63,12 +65,14 @@ const flushDeadline = 4 * time.Second
 func agentAddress(n int) string { return fmt.Sprintf("10.0.1.%d", n+1) }
 
 func newRunner(w *world, n int) *runner {
-	return &runner{
+	r := &runner{
 		world: w, n: n, file: filepath.Join(w.opts.Dir, fmt.Sprintf("agent-%d.yaml", n)),
 		revision: w.revision, memory: usualMemory, shards: sharing{count: max(1, w.opts.Agents)},
 		dropped: map[dropped]float64{},
 		disk:    disk.NewWithChance(chance.Seeded(w.opts.Seed).Of(fmt.Sprint("disk ", n)).Rand()),
 	}
+	r.disk.Repeats = repeats
+	return r
 }
 
 // write writes the file of the agent.
@@ -168,7 +172,8 @@ func (r *runner) stop() error {
 	p.cancel()
 	began := time.Now()
 	err := <-p.done
-	if took := time.Since(began); took > 5*time.Second {
+	r.exit()
+	if took := time.Since(began); took > 5*time.Second+r.slow.longest(began) {
 		r.world.problem("agent %d took %v to stop", r.n, took)
 	}
 	p.addDropped(r.dropped)
@@ -194,11 +199,10 @@ func (r *runner) kill(how oracle.End) {
 	r.world.oracle.Ended(agentAddress(r.n), how)
 	if how == oracle.PowerCut {
 		p.host.Vanish()
-		r.disk = r.disk.CutPower(chance.Seeded(r.world.opts.Seed).Of(fmt.Sprintf("power %d %d", r.n, r.lives)).Rand())
 	} else {
 		p.host.Kill()
-		r.disk = r.disk.Kill()
 	}
+	r.crash(how)
 	p.cancel()
 	r.left = append(r.left, p)
 }
@@ -219,7 +223,9 @@ func (r *runner) reload() error {
 	if r.process == nil {
 		return nil
 	}
-	if err := r.process.agent.Reload(context.Background()); err != nil {
+	if err := r.process.agent.Reload(context.Background()); r.disk.Ended() {
+		return nil // the process has ended meanwhile
+	} else if err != nil {
 		return err
 	}
 	cfg, err := config.Load(r.options())

@@ -3,10 +3,8 @@ package simulate
 import (
 	"math/rand/v2"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/envoy-scraper/envoy-scraper/internal/simulate/disk"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
@@ -192,26 +190,6 @@ func discoveryKinds() []kind {
 	return []kind{of("fails", discoveryFails), of("half an answer", discoveryHalf), of("no answer", discoveryHangs)}
 }
 
-// diskKinds are the faults of an agent's disk. A slow disk is not among them: the queue holds a lock while it writes,
-// and in a bubble time stands still while a goroutine waits for a lock.
-func diskKinds() []kind {
-	of := func(name string, fault disk.Fault) kind {
-		return kind{name: "disk: " + name, weight: 2, lasts: true,
-			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
-				r := w.anyAgent(chance)
-				r.disk.Begin(f.name(), fault)
-				w.oracle.Fragile(time.Now(), time.Now().Add(f.For))
-				return func() { r.disk.End(f.name()) }
-			}}
-	}
-	return []kind{
-		of("full", disk.Fault{Calls: []string{"write"}, Err: syscall.ENOSPC}),
-		of("fails", disk.Fault{Calls: []string{"write", "sync", "open"}, Err: syscall.EIO, Chance: 0.3}),
-		of("torn writes", disk.Fault{Calls: []string{"write"}, Err: syscall.EIO, Chance: 0.2, Torn: true}),
-		of("does not sync", disk.Fault{Calls: []string{"sync"}, Err: syscall.EIO}),
-	}
-}
-
 // anyPod returns a pod, or nil if there is none.
 func (w *world) anyPod(chance *rand.Rand) *pod {
 	if len(w.pods) == 0 {
@@ -241,7 +219,7 @@ func mayDrop(reason string, happened map[string]int) bool {
 		"isolation_budget": {"receiver: 400", "receiver: only 1.0", "agents: "}, // only 1.0 may also be configured
 		"disk_full":        {"disk: "},
 		"queue_error":      {"disk: "},
-		"damaged":          {"disk: ", "agent: power cut"},
+		"damaged":          {"disk: ", "agent: power cut", "agent: kill -9 at a call"},
 		"abandoned":        {"disk: "},
 	}
 	for kind, n := range happened {

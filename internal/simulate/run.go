@@ -59,9 +59,13 @@ func run(o options) result {
 	w.events = w.plan(&res)
 	for len(w.events) > 0 && len(w.found()) == 0 {
 		next := w.events[0]
-		w.events = w.events[1:]
-		time.Sleep(time.Until(begun.Add(next.at)))
-		next.do()
+		select {
+		case do := <-w.urgent:
+			do()
+		case <-time.After(time.Until(begun.Add(next.at))):
+			w.events = w.events[1:]
+			next.do()
+		}
 	}
 	res.Problems = w.found()
 	w.end()
@@ -195,6 +199,7 @@ func (w *world) judge() {
 
 // end lets all pods go, compares what is left, and checks that nothing is left in the agents. Then it stops them.
 func (w *world) end() {
+	w.calmDisks()
 	time.Sleep(time.Minute)
 	for _, p := range slices.Clone(w.pods) {
 		w.death(p)

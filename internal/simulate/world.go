@@ -48,6 +48,7 @@ type world struct {
 	happened     map[string]int // faults so far, by kind
 	present      map[string]int // faults that have begun and not ended, by kind; those without an end are among them
 	events       []event        // still to come, sorted by time
+	urgent       chan func()    // what run's goroutine has to do at once, before the next event
 	pods         []*pod         // sorted by birth; changed only by run's goroutine and with mu held
 	born         int            // pods started so far
 	free         []string       // addresses that a pod had
@@ -88,7 +89,7 @@ func newWorld(o options) (*world, error) {
 	w := &world{
 		opts: o, network: network.New(o.Seed), oracle: oracle.New(allReceivers[:]...), trace: newTrace(o),
 		logs: &logs{}, receivers: map[string]*receiver.Receiver{}, happened: map[string]int{},
-		present:  map[string]int{},
+		present: map[string]int{}, urgent: make(chan func(), 16),
 		revision: revision{minLanes: 1, maxLanes: 4}, births: chance.Seeded(o.Seed).Of("births").Rand(),
 		reloads: chance.Seeded(o.Seed).Of("reloads").Rand(), discovered: make(chan error, 1),
 		discoveryConns: map[net.Conn]bool{},

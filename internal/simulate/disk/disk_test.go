@@ -1,11 +1,13 @@
 package disk
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -42,61 +44,6 @@ func content(t *testing.T, fs filesystem.FS, name string) string {
 	return string(b)
 }
 
-// TestLikeTheMachine does the same on the disk and on the machine's file system, and compares the outcomes.
-func TestLikeTheMachine(t *testing.T) {
-	t.Chdir(t.TempDir())
-	story := func(fs filesystem.FS) (outcomes []error) {
-		note := func(err error) { outcomes = append(outcomes, err) }
-		note(fs.Mkdir("a"))
-		note(fs.Mkdir("a"))
-		note(fs.Mkdir(filepath.Join("b", "c")))
-		f, err := fs.Open(filepath.Join("a", "x"), true)
-		note(err)
-		_, err = f.WriteAt([]byte("hello"), 3)
-		note(err)
-		note(f.Truncate(6))
-		note(f.Truncate(9))
-		note(f.Sync())
-		note(fs.SyncDir("a"))
-		b := make([]byte, 20)
-		n, err := f.ReadAt(b, 0)
-		note(err)
-		note(errors.New(string(b[:n])))
-		_, err = f.ReadAt(b[:3], 3)
-		note(err)
-		_, err = fs.Open(filepath.Join("a", "x"), true)
-		note(err)
-		_, err = fs.Open(filepath.Join("a", "y"), false)
-		note(err)
-		note(fs.Rename(filepath.Join("a", "x"), filepath.Join("a", "y")))
-		note(f.Close())
-		note(f.Sync())
-		entries, err := fs.ReadDir("a")
-		note(err)
-		for _, e := range entries {
-			note(errors.New(e.Name))
-		}
-		note(fs.Remove(filepath.Join("a", "y")))
-		note(fs.Remove(filepath.Join("a", "y")))
-		_, err = fs.ReadDir("nowhere")
-		note(err)
-		return outcomes
-	}
-	got, want := story(New()), story(filesystem.OS())
-	if len(got) != len(want) {
-		t.Fatalf("%d outcomes, want %d", len(got), len(want))
-	}
-	for i := range want {
-		same := errors.Is(got[i], want[i]) || got[i] != nil && want[i] != nil && got[i].Error() == want[i].Error()
-		for _, kind := range []error{os.ErrExist, os.ErrNotExist, os.ErrClosed} {
-			same = same || errors.Is(got[i], kind) && errors.Is(want[i], kind)
-		}
-		if !same {
-			t.Errorf("step %d: %v, on the machine %v", i, got[i], want[i])
-		}
-	}
-}
-
 func TestKillKeepsWritesAndEndsLocks(t *testing.T) {
 	d := New()
 	f := create(t, d, "x")
@@ -122,10 +69,11 @@ func TestKillKeepsWritesAndEndsLocks(t *testing.T) {
 	}
 }
 
-// TestPowerCut: synced bytes of synced names stay; of the others any part of the writes may be there.
+// TestPowerCut: synced bytes of synced names stay. Of the others any part of the writes may be there.
 func TestPowerCut(t *testing.T) {
 	seen := map[string]bool{}
-	for seed := range uint64(200) {
+	names := map[string]int{}
+	for seed := range uint64(400) {
 		d := New()
 		must(t, d.Mkdir("q"))
 		must(t, d.SyncDir("."))
@@ -137,19 +85,129 @@ func TestPowerCut(t *testing.T) {
 		_, err = f.WriteAt([]byte("+ab"), 6)
 		must(t, err)
 		create(t, d, filepath.Join("q", "new"))
-		after := d.CutPower(rand.New(rand.NewPCG(seed, 0)))
-		if _, err := after.Open(filepath.Join("q", "new"), false); !errors.Is(err, os.ErrNotExist) {
-			t.Fatalf("a name that was not synced is there: %v", err)
+		must(t, d.Rename(filepath.Join("q", "new"), filepath.Join("q", "renamed")))
+		if seed%2 == 0 { // a kill before the power cut makes nothing durable
+			d = d.Kill()
 		}
+		after := d.CutPower(rand.New(rand.NewPCG(seed, 0)))
 		seen[content(t, after, filepath.Join("q", "x"))] = true
+		found := ""
+		for _, name := range []string{"new", "renamed"} {
+			if _, err := after.Open(filepath.Join("q", name), false); err == nil {
+				found += name
+			}
+		}
+		names[found]++
+		for _, e := range []string{"new", "renamed"} {
+			if _, err := d.LoseUnsynced().Open(filepath.Join("q", e), false); !errors.Is(err, os.ErrNotExist) {
+				t.Fatalf("%s was not synced, and is there: %v", e, err)
+			}
+		}
 	}
 	for _, want := range []string{"synced", "synced+", "synced+a", "synced+ab"} {
 		if !seen[want] {
 			t.Errorf("never %q", want)
 		}
 	}
-	if len(seen) != 4 {
+	if delete(seen, "synced\x00\x00\x00"); len(seen) != 4 { // the length without the sector
 		t.Errorf("contents %v", seen)
+	}
+	if len(names) != 3 || names[""] == 0 || names["new"] == 0 || names["renamed"] == 0 {
+		t.Errorf("names %v, want none, the first or the second", names)
+	}
+}
+
+// TestSectorsAreTorn: sectors of writes that were not synced reach the disk in any order.
+func TestSectorsAreTorn(t *testing.T) {
+	seen := map[string]int{}
+	for seed := range uint64(400) {
+		d := New()
+		f := create(t, d, "x")
+		_, err := f.WriteAt(bytes.Repeat([]byte("o"), 3*sector), 0)
+		must(t, err)
+		must(t, f.Sync())
+		must(t, d.SyncDir("."))
+		_, err = f.WriteAt(bytes.Repeat([]byte("n"), 3*sector), 0)
+		must(t, err)
+		after := content(t, d.CutPower(rand.New(rand.NewPCG(seed, 0))), "x")
+		text := ""
+		for at := 0; at < len(after); at += sector {
+			switch part := after[at : at+sector]; part {
+			case strings.Repeat("o", sector), strings.Repeat("n", sector):
+				text += part[:1]
+			default:
+				text += "?"
+			}
+		}
+		seen[text]++
+	}
+	for _, want := range []string{"ooo", "oon", "ono", "onn", "noo", "non", "nno", "nnn"} {
+		if seen[want] == 0 {
+			t.Errorf("never %q: %v", want, seen)
+		}
+	}
+}
+
+// TestDirectoriesThatAreRenamed: a file keeps its directory, whose new name lasts once it was synced.
+func TestDirectoriesThatAreRenamed(t *testing.T) {
+	d := New()
+	must(t, d.Mkdir("a"))
+	must(t, d.SyncDir("."))
+	must(t, create(t, d, filepath.Join("a", "x")).Close())
+	must(t, d.SyncDir("a"))
+	must(t, d.Rename("a", "b"))
+	if after := d.LoseUnsynced(); after.Names[filepath.Join("a", "x")] == nil || after.Dirs["b"] != nil {
+		t.Error("the new name lasts before it was synced")
+	}
+	d = New()
+	must(t, d.Mkdir("a"))
+	must(t, create(t, d, filepath.Join("a", "x")).Close())
+	must(t, d.SyncDir("a"))
+	must(t, d.Rename("a", "b"))
+	must(t, d.SyncDir("."))
+	if after := d.LoseUnsynced(); after.Names[filepath.Join("b", "x")] == nil || after.Dirs["a"] != nil {
+		t.Error("the new name does not last")
+	}
+}
+
+// TestKilledAtACall: that call and all later ones fail. The beginning of a write may be there.
+func TestKilledAtACall(t *testing.T) {
+	seen := map[string]bool{}
+	for seed := range uint64(100) {
+		d := NewWithChance(rand.New(rand.NewPCG(seed, 0)))
+		f := create(t, d, "x")
+		ended := 0
+		d.EndAt(End{Call: 2, With: ErrKilled, Ended: func() { ended++ }})
+		_, err := f.Size()
+		must(t, err)
+		if _, err := f.WriteAt([]byte("ab"), 0); !errors.Is(err, ErrKilled) || ended != 1 {
+			t.Fatalf("write at the kill: %v, %d calls of ended", err, ended)
+		}
+		if _, err := f.WriteAt([]byte("cd"), 2); !errors.Is(err, ErrKilled) || ended != 1 {
+			t.Fatalf("write after the kill: %v, %d calls of ended", err, ended)
+		}
+		seen[content(t, d.Kill(), "x")] = true
+	}
+	if len(seen) != 3 || !seen[""] || !seen["a"] || !seen["ab"] {
+		t.Errorf("contents %v", seen)
+	}
+}
+
+func TestDamageAndLose(t *testing.T) {
+	d, rnd := New(), rand.New(rand.NewPCG(1, 1))
+	f := create(t, d, "x")
+	_, err := f.WriteAt([]byte("abc"), 0)
+	must(t, err)
+	must(t, create(t, d, "empty").Close())
+	all := func(string) bool { return true }
+	if name := d.Damage(rnd, all); name != "x" || content(t, d, "x") == "abc" || d.Used() != 3 {
+		t.Errorf("damaged %q: %q", name, content(t, d, "x"))
+	}
+	if name := d.Lose(rnd, func(name string) bool { return name == "x" }); name != "x" || d.Names["x"] != nil {
+		t.Errorf("lost %q of %v", name, d.Names)
+	}
+	if name := d.Damage(rnd, all); name != "" {
+		t.Errorf("damaged %q, which is empty", name)
 	}
 }
 
@@ -171,7 +229,7 @@ func TestPowerGoesAtACall(t *testing.T) {
 		}
 		seen[content(t, d.CutPower(rand.New(rand.NewPCG(seed, 0))), "x")] = true
 	}
-	if len(seen) != 3 || !seen[""] || !seen["a"] || !seen["ab"] {
+	if delete(seen, "\x00\x00"); len(seen) != 3 || !seen[""] || !seen["a"] || !seen["ab"] { // a length without a sector
 		t.Errorf("contents %v", seen)
 	}
 }

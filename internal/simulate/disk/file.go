@@ -20,6 +20,9 @@ func (f *File) begin(call string) error {
 
 // ReadAt implements filesystem.File.
 func (f *File) ReadAt(b []byte, at int64) (int, error) {
+	if len(b) == 0 {
+		return 0, nil // without a call, as os.File does
+	}
 	err := f.begin("read")
 	defer f.disk.Mu.Unlock()
 	if err != nil {
@@ -38,7 +41,10 @@ func (f *File) ReadAt(b []byte, at int64) (int, error) {
 // WriteAt implements filesystem.File. It writes half of b if the call fails with ErrShort, and a part if the disk is
 // full or a fault tears it. If the power goes during the call, all of b is written, and CutPower keeps any part of it.
 func (f *File) WriteAt(b []byte, at int64) (int, error) {
-	hadPower := f.disk.hasPower()
+	if len(b) == 0 {
+		return 0, nil
+	}
+	ended := f.disk.Ended()
 	err := f.begin("write")
 	defer f.disk.Mu.Unlock()
 	torn := (*tornError)(nil)
@@ -46,9 +52,12 @@ func (f *File) WriteAt(b []byte, at int64) (int, error) {
 	case errors.Is(err, ErrShort):
 		b = b[:len(b)/2]
 	case errors.As(err, &torn):
-		b, err = b[:f.disk.rnd.IntN(len(b)+1)], torn.error
-	case errors.Is(err, ErrPowerLost) && hadPower:
+		b, err = b[:int(torn.part*float64(len(b)+1))], torn.error
+	case errors.Is(err, ErrPowerLost) && !ended:
 		f.write(b, at)
+		return 0, err
+	case errors.Is(err, ErrKilled) && !ended && f.disk.endAt.With != nil: // by EndAt
+		f.write(b[:f.disk.rnd.IntN(len(b)+1)], at)
 		return 0, err
 	case err != nil:
 		return 0, err
@@ -78,6 +87,9 @@ func overwrite(content, b []byte, at int64) []byte {
 func (f *File) Close() error {
 	f.disk.Mu.Lock()
 	defer f.disk.Mu.Unlock()
+	if f.shut {
+		return os.ErrClosed
+	}
 	f.shut = true
 	delete(f.disk.Handles, f)
 	return nil
@@ -90,7 +102,10 @@ func (f *File) Data(at int64) int64 { return at }
 func (f *File) Size() (int64, error) {
 	err := f.begin("size")
 	defer f.disk.Mu.Unlock()
-	return int64(len(f.data.Content)), err
+	if err != nil {
+		return 0, err
+	}
+	return int64(len(f.data.Content)), nil
 }
 
 // Truncate implements filesystem.File.

@@ -125,7 +125,8 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	expected := c.expectedAt(receiver, all)
 	longest := t.timeout() + time.Second
 	for _, later := range o.configs { // rules of an endpoint are those at the end of the scrape
-		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) && b.differences(expected) > 0 {
+		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) {
+			// Some samples may also be missing because the receiver refused them: the better fit counts.
 			if other := later.expectedAt(receiver, all); b.differences(other) < b.differences(expected) {
 				expected = other
 			}
@@ -424,7 +425,7 @@ func (o *Oracle) judgeInterval(receiver string, p *pod, s *liveness, t *target, 
 	gap := b.time().Sub(s.last)
 	interval := max(t.interval(), s.target.interval())
 	if gap > mostMissed*interval+t.timeout() && !o.mayFail(p, s.last, b.time()) &&
-		o.ownedAll(b.from, t, s.last, b.time()) {
+		!o.excusedBy(b.from, s.last, b.time()) && o.ownedAll(b.from, t, s.last, b.time()) {
 		o.problem("%s: %s was not scraped between %s and %s", receiver, p.name, clock(s.last), clock(b.time()))
 	}
 	if gap < t.interval()/2 && !o.changedIn(s.last, b.time()) {
@@ -474,7 +475,8 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	}
 	by := o.found(p.to).Add(4 * s.target.interval())
 	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
-		!o.ownedAll(s.process.host, s.target, p.to, by) || o.wasRemoved(s.target.job.JobName, s.last, until) {
+		o.mayTake(s.process, p.to, by) || !o.ownedAll(s.process.host, s.target, p.to, by) ||
+		o.wasRemoved(s.target.job.JobName, s.last, until) {
 		return
 	}
 	o.problem("%s: %s is gone since %s and has no last markers: rev=%q", receiver, p.name, clock(p.to), rev)

@@ -48,6 +48,7 @@ type life struct {
 	external labels.Labels // external_labels when it started
 	from, to time.Time     // to: zero while it runs
 	end      End
+	damaged  time.Time // samples scraped until then may be in files that were damaged; zero: none is
 }
 
 // End is how a process ends.
@@ -191,15 +192,27 @@ func (o *Oracle) Started(host string) {
 	o.quietFrom = time.Now()
 }
 
-// Ended says that the process of an agent has ended.
+// Ended says that the process of an agent has ended. A process that was stopped may be killed before it has ended, and
+// then the power may go.
 func (o *Oracle) Ended(host string, how End) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	all := o.lives[host]
-	if n := len(all); n > 0 && all[n-1].to.IsZero() {
+	if n := len(all); n > 0 && (all[n-1].to.IsZero() || how > all[n-1].end) {
 		all[n-1].to, all[n-1].end = time.Now(), how
 	}
 	o.setView(host, view{from: time.Now()})
+}
+
+// Damaged says that files of an agent's queues were damaged or removed, which have or get samples that are scraped
+// until a time. The agent counts what it does not find. If it is killed before, only records of the same file say what
+// is missing, and there may be none.
+func (o *Oracle) Damaged(host string, until time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if all := o.lives[host]; len(all) > 0 {
+		all[len(all)-1].damaged = until
+	}
 }
 
 // Disturbed says that scrapes of a pod, or of all pods if the name is empty, may fail in a time.

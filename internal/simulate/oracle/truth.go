@@ -33,16 +33,23 @@ func (l *life) alive(at time.Time) bool {
 
 // excusedBy reports whether samples scraped between from and to may be lost because a process of the agent ended.
 func (o *Oracle) excusedBy(host string, from, to time.Time) bool {
-	return o.mayLeave(host, from, to) || slices.ContainsFunc(o.lives[host], func(l *life) bool {
-		if l.to.IsZero() || l.to.Before(from) {
-			return false
-		}
-		loses := l.end.loses()
-		if l.end != Stopped && o.isFragile(from) {
-			loses = longestQueued
-		}
-		return !l.to.After(to.Add(loses))
-	})
+	return o.mayLeave(host, from, to) ||
+		slices.ContainsFunc(o.lives[host], func(l *life) bool { return o.mayTake(l, from, to) })
+}
+
+// mayTake reports whether the end of a process may have taken samples scraped between from and to.
+func (o *Oracle) mayTake(l *life, from, to time.Time) bool {
+	if l.to.IsZero() || l.to.Before(from) {
+		return false
+	}
+	if l.end != Stopped && l.damaged.After(from) {
+		return true
+	}
+	loses := l.end.loses()
+	if l.end != Stopped && o.isFragile(from) {
+		loses = longestQueued
+	}
+	return !l.to.After(to.Add(loses))
 }
 
 // longestQueued is how long samples may wait in memory for a disk that is full or fails.

@@ -1,0 +1,83 @@
+package oracle
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestWhatAnEndMayLose: five pages are served 10 s apart and the first and the last arrive. The three between them are
+// lost, unless something that happened 5 s after the fourth one excuses that.
+func TestWhatAnEndMayLose(t *testing.T) {
+	ends := func(how ...End) func(s *story) {
+		return func(s *story) {
+			for _, h := range how {
+				s.Ended("agent", h)
+			}
+			s.Started("agent")
+		}
+	}
+	damaged := func(then func(s *story)) func(s *story) {
+		return func(s *story) {
+			s.Damaged("agent", time.Now())
+			then(s)
+		}
+	}
+	badDisk := func(then func(s *story)) func(s *story) {
+		return func(s *story) {
+			s.Fragile(time.Now().Add(-time.Minute), time.Now())
+			then(s)
+		}
+	}
+	goesOn := func(*story) {}
+	for name, tc := range map[string]struct {
+		happens func(s *story)
+		pages   int // that are lost
+	}{
+		"nothing":                          {goesOn, 3},
+		"a stop":                           {ends(Stopped), 3},
+		"a kill":                           {ends(Killed), 3},
+		"a power cut":                      {ends(PowerCut), 3},
+		"damage":                           {damaged(goesOn), 3},
+		"damage, a stop":                   {damaged(ends(Stopped)), 3},
+		"damage, a kill":                   {damaged(ends(Killed)), 0},
+		"damage, a power cut":              {damaged(ends(PowerCut)), 0},
+		"damage, a kill during a stop":     {damaged(ends(Stopped, Killed)), 0},
+		"a bad disk":                       {badDisk(goesOn), 3},
+		"a bad disk, a stop":               {badDisk(ends(Stopped)), 3},
+		"a bad disk, a kill":               {badDisk(ends(Killed)), 0},
+		"a bad disk, a kill during a stop": {badDisk(ends(Stopped, Killed)), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStory()
+				for i := range 5 {
+					at := s.serve(0, float64(i), "a")
+					if i == 0 || i == 4 {
+						s.arrive(at, with(report(1, 1, 1), sent{"a", float64(i)})...)
+					}
+					time.Sleep(5 * time.Second)
+					if i == 3 {
+						tc.happens(s)
+					}
+					time.Sleep(5 * time.Second)
+				}
+				time.Sleep(2 * time.Minute)
+				s.Judge(time.Now())
+				if lost, want := s.Counts().Lost["r"], 6*tc.pages; lost != want {
+					t.Errorf("%d samples lost, want %d: %q", lost, want, s.Losses("r"))
+				}
+				gap := slices.ContainsFunc(s.Problems(), func(p string) bool {
+					return strings.Contains(p, "was not scraped between")
+				})
+				sameProcess := !strings.Contains(name, "kill") && !strings.Contains(name, "stop") &&
+					!strings.Contains(name, "cut")
+				if gap != sameProcess {
+					t.Errorf("a gap in one process: %v, want %v: %q", gap, sameProcess, s.Problems())
+				}
+			})
+		})
+	}
+}
