@@ -47,14 +47,8 @@ func (r revision) yaml(w *world) string {
 	fmt.Fprintf(&b, `scrape_configs:
 - job_name: envoy
   metrics_path: /stats/prometheus
-  http_sd_configs:
-  - url: http://%s/targets
-    refresh_interval: 5s
-  relabel_configs:
-  - {source_labels: [__meta_pod], target_label: pod}
-  - {source_labels: [__meta_workload], target_label: app}
-  - {target_label: rev, replacement: "%d"}
-`, discoveryAddress, r.rev)
+%s  - {target_label: rev, replacement: "%d"}
+`, w.discoveryConfig(), r.rev)
 	if r.drop != "" {
 		fmt.Fprintf(&b, "  metric_relabel_configs:\n  - {source_labels: [__name__], regex: %q, action: drop}\n", r.drop)
 	}

@@ -41,6 +41,7 @@ func (o *Oracle) judgePod(receiver string, p *pod, until time.Time) {
 		d = &delivered{states: map[string]*liveness{}}
 		o.receivers[receiver].pods[p.name] = d
 	}
+	d.noteEnds(until)
 	n := 0
 	for ; n < len(d.batches) && d.batches[n].at < until.UnixMilli(); n++ {
 		o.judgeLostPages(receiver, p, d, d.batches[n].time())
@@ -322,7 +323,13 @@ func (o *Oracle) pageOf(receiver string, p *pod, t *target, b *batch, good bool)
 	return nil
 }
 
-func (p *pod) address() string { return p.discovered.Get(model.AddressLabel) }
+// address returns the address of the first port.
+func (p *pod) address() string {
+	if len(p.discovered) == 0 {
+		return ""
+	}
+	return p.discovered[0].Get(model.AddressLabel)
+}
 
 // pageAt returns the page that the scrape of a batch has read, good or not, and marks it as judged.
 func (p *pod) pageAt(receiver string, t *target, b *batch, good bool) *page {
@@ -350,7 +357,7 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 		switch {
 		case !pg.good(): // whether a failed scrape has a batch shows in the gaps between batches
 		case c.sentOf(receiver, t.report["up"]) == "": // the receiver is no endpoint
-		case o.excuses(p, pg):
+		case o.excuses(p, pg), o.endedDuring(receiver, p, pg):
 			o.counts.Excused++
 		default:
 			o.judgeLostPage(receiver, p, d, t, pg)
@@ -388,7 +395,7 @@ func (o *Oracle) targetAt(p *pod, at time.Time) (*inForce, *target) {
 
 // judgeInterval checks that a target is scraped once in each scrape interval.
 func (o *Oracle) judgeInterval(receiver string, p *pod, s *liveness, t *target, b *batch) {
-	if s.last.IsZero() || value.IsStaleNaN(b.up) || s.target == nil {
+	if s.last.IsZero() || s.ended || value.IsStaleNaN(b.up) || s.target == nil {
 		return
 	}
 	gap := b.time().Sub(s.last)
@@ -426,7 +433,7 @@ func (o *Oracle) judgeForgotten(receiver string, p *pod, d *delivered, until tim
 // judgeReason checks that a target that gets its last markers is gone.
 func (o *Oracle) judgeReason(receiver string, p *pod, b *batch) {
 	gone := !p.to.IsZero() && b.time().After(p.to.Add(-time.Minute))
-	if !gone && !o.changedIn(b.time().Add(-2*time.Minute), b.time().Add(time.Second)) {
+	if !gone && !o.isHidden(b.time()) && !o.changedIn(b.time().Add(-2*time.Minute), b.time().Add(time.Second)) {
 		o.problem("%s: %s got its last markers at %s, but it is there", receiver, p.name, clock(b.time()))
 	}
 }

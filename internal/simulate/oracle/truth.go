@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/prometheus/model/value"
+
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 )
 
@@ -60,6 +62,36 @@ func (o *Oracle) changedIn(from, to time.Time) bool {
 	})
 }
 
+// isHidden reports whether the discovery may have ended the target of a pod that lives at a time.
+func (o *Oracle) isHidden(at time.Time) bool {
+	return slices.ContainsFunc(o.hidden, func(s span) bool { return !at.Before(s.from) && at.Before(s.to) })
+}
+
+// noteEnds notes the last batches of targets.
+func (d *delivered) noteEnds(until time.Time) {
+	d.ends = slices.DeleteFunc(d.ends, func(e end) bool { return e.at.Before(until.Add(-time.Hour)) })
+	for _, b := range d.batches {
+		if b.hasUp && value.IsStaleNaN(b.up) && b.at < until.UnixMilli() {
+			d.ends = append(d.ends, end{b.from, b.time()})
+		}
+	}
+}
+
+// endedDuring reports whether the target that a page was served to has ended during the scrape. Its agent then drops
+// the page. While the discovery does not show that labels of a pod have changed, its pages are served to the target
+// with the labels before.
+func (o *Oracle) endedDuring(receiver string, p *pod, pg *page) bool {
+	for p != nil {
+		if d := o.receivers[receiver].pods[p.name]; d != nil && slices.ContainsFunc(d.ends, func(e end) bool {
+			return e.from == pg.by && e.at.After(pg.start.Add(-time.Second)) && e.at.Before(pg.end.Add(time.Second))
+		}) {
+			return true
+		}
+		p = o.pods[p.before]
+	}
+	return false
+}
+
 // forget drops what has been judged.
 func (o *Oracle) forget(until time.Time) {
 	old, hour := until.Add(-time.Minute), until.Add(-time.Hour)
@@ -77,6 +109,7 @@ func (o *Oracle) forget(until time.Time) {
 	o.disturbed = slices.DeleteFunc(o.disturbed, func(s span) bool { return s.to.Before(old) })
 	ended := func(s span) bool { return s.to.Before(hour) }
 	o.blind, o.fragile = slices.DeleteFunc(o.blind, ended), slices.DeleteFunc(o.fragile, ended)
+	o.hidden = slices.DeleteFunc(o.hidden, ended)
 	for host, lives := range o.lives { // the last one stays: batches of it may still come
 		n := 0
 		for n+1 < len(lives) && lives[n].to.Before(hour) {
