@@ -115,7 +115,7 @@ func apiKinds() []kind {
 func clusterKinds() []kind {
 	var all []kind
 	of := func(name string, lasts bool, begin func(k *kubernetes, p *pod, chance *rand.Rand) (end func())) {
-		all = append(all, kind{name: "pod: " + name, weight: 2, lasts: lasts, in: inKubernetes,
+		all = append(all, kind{name: "pod: " + name, weight: 3, lasts: lasts, in: inKubernetes,
 			begin: func(w *world, _ scheduledFault, chance *rand.Rand) func() {
 				if p := w.anyPod(chance); p != nil {
 					return begin(w.kubernetes, p, chance)

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"log/slog"
 	oldrand "math/rand"
 	"math/rand/v2"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/klog/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/chance"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/apiserver"
@@ -38,14 +41,19 @@ type kubernetes struct {
 	pods map[*cluster.Pod]*pod // that have run and that the API server shows
 }
 
+// prepareClientGo makes runs of client-go repeat. It draws its pauses and the lives of its watches from the global
+// source of math/rand, which gets the seed of the run. Its handlers of errors pause until a time that they compare with
+// the start of the process, which is no time of a bubble, so there are none. Its log is not read.
+func prepareClientGo(seed chance.Source) {
+	oldrand.Seed(seed.Rand().Int64()) //nolint:staticcheck // client-go takes no source of its own
+	utilruntime.ErrorHandlers = nil
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
+}
+
 // newKubernetes returns a cluster without pods, whose API server runs.
-//
-// client-go draws its pauses and the lives of its watches from the global source of math/rand. The seed of the run is
-// the seed of that source, too, so that a run repeats.
 func newKubernetes(w *world) *kubernetes {
-	seeds := chance.Seeded(w.opts.Seed)
-	oldrand.Seed(seeds.Of("client-go").Rand().Int64()) //nolint:staticcheck // client-go takes no source of its own
-	random := seeds.Of("kubernetes").Rand()
+	prepareClientGo(chance.Seeded(w.opts.Seed).Of("client-go"))
+	random := chance.Seeded(w.opts.Seed).Of("kubernetes").Rand()
 	k := &kubernetes{world: w, outages: 1, api: apiserver.New(w.opts.Seed), random: random, labelMap: random.IntN(2) == 0,
 		pods: map[*cluster.Pod]*pod{}}
 	k.api.SetStreams(random.IntN(2) == 0)
