@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 )
@@ -81,6 +80,9 @@ func (w want) matches(b uint64) bool {
 func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	o.counts.Batches++
 	c, t := o.targetOfBatch(receiver, p, b)
+	if t == nil && !b.hasUp && o.excusedBy(b.from, b.time(), b.time()) {
+		return // a part of it has arrived before the process ended
+	}
 	if t == nil {
 		o.problem("%s: %s: a batch at %s that no configuration makes: %v", receiver, p.name, clock(b.time()),
 			firstSeries(b))
@@ -90,10 +92,10 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	o.judgeInterval(receiver, p, s, t, b)
 	s.target, s.ended = t, false
 	var all []expectation
+	if !b.hasUp {
+		b.up = o.guessUp(receiver, p, t, b)
+	}
 	switch {
-	case !b.hasUp:
-		o.problem("%s: %s: no up in the batch at %s: %v", receiver, p.name, clock(b.time()), firstSeries(b))
-		return
 	case value.IsStaleNaN(b.up):
 		all = o.expectEnd(receiver, p, s, t, b)
 	case b.up == 1:
@@ -261,10 +263,8 @@ func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *ta
 			if c.from.After(until) {
 				continue
 			}
-			if t := c.targetOf(p); t != nil {
-				if _, there := b.samples[c.sentOf(receiver, t.report["up"])]; there {
-					return c, t
-				}
+			if t := c.targetOf(p); t != nil && c.makes(receiver, t, b) {
+				return c, t
 			}
 		}
 	}
@@ -306,46 +306,6 @@ func vanished(before, now map[string]labels.Labels) (gone []labels.Labels) {
 // early returns how far a timestamp may be after the start of its scrape: timestamps are due times.
 func (t *target) early() time.Duration { return t.interval()/100 + time.Millisecond }
 
-// pageOf returns the page of a batch. Until discovery shows that a pod is gone, that may be a page of the pod that has
-// its address now.
-func (o *Oracle) pageOf(receiver string, p *pod, t *target, b *batch, good bool) *page {
-	if pg := p.pageAt(receiver, t, b, good); pg != nil || p.to.IsZero() {
-		return pg
-	}
-	for _, name := range o.order {
-		next := o.pods[name]
-		if next.address() == p.address() && !next.from.Before(p.to) {
-			if pg := next.pageAt(receiver, t, b, good); pg != nil {
-				return pg
-			}
-		}
-	}
-	return nil
-}
-
-// address returns the address of the first port.
-func (p *pod) address() string {
-	if len(p.discovered) == 0 {
-		return ""
-	}
-	return p.discovered[0].Get(model.AddressLabel)
-}
-
-// pageAt returns the page that the scrape of a batch has read, good or not, and marks it as judged.
-func (p *pod) pageAt(receiver string, t *target, b *batch, good bool) *page {
-	at, early := b.time(), t.early()
-	for _, pg := range p.pages {
-		if pg.start.After(at.Add(t.timeout() + early)) {
-			return nil
-		}
-		if pg.by == b.from && pg.good() == good && !pg.judged[receiver] && !pg.start.Before(at.Add(-early)) {
-			pg.judged[receiver] = true
-			return pg
-		}
-	}
-	return nil
-}
-
 // judgeLostPages counts the samples of pages before a time that have no batch. Earlier batches are judged already.
 func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until time.Time) {
 	for _, pg := range p.pages {
@@ -378,7 +338,7 @@ func (o *Oracle) judgeLostPage(receiver string, p *pod, d *delivered, t *target,
 	live, kept := t.kept(pg)
 	if s := d.states[t.labels.Get("rev")]; s != nil {
 		kept += len(vanished(s.live, live))
-		s.live, s.complete = live, true
+		s.live, s.complete, s.last = live, true, pg.start // it was scraped
 	}
 	o.lose(receiver, kept+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
 }
