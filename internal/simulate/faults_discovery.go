@@ -38,7 +38,7 @@ func apiKinds() []kind {
 	var all []kind
 	of := func(name string, pause time.Duration,
 		begin func(k *kubernetes, f scheduledFault, chance *rand.Rand) (end func())) {
-		all = append(all, kind{name: "API server: " + name, weight: 2, lasts: true, in: inKubernetes,
+		all = append(all, kind{name: "API server: " + name, weight: 3, lasts: true, in: inKubernetes,
 			begin: func(w *world, f scheduledFault, chance *rand.Rand) func() {
 				w.oracle.Blind(time.Now(), time.Now().Add(f.For+pause))
 				return begin(w.kubernetes, f, chance)
@@ -96,7 +96,7 @@ func apiKinds() []kind {
 		return network.Fault{Kind: network.Slow, Rate: 500 + chance.IntN(20_000)}
 	})
 	once := func(name string, do func(s *apiserver.Server)) {
-		all = append(all, kind{name: "API server: " + name, weight: 2, in: inKubernetes,
+		all = append(all, kind{name: "API server: " + name, weight: 3, in: inKubernetes,
 			begin: func(w *world, _ scheduledFault, _ *rand.Rand) func() {
 				w.oracle.Blind(time.Now(), time.Now().Add(listPause))
 				do(w.kubernetes.api)
