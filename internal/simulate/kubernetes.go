@@ -54,8 +54,8 @@ func prepareClientGo(seed chance.Source) {
 func newKubernetes(w *world) *kubernetes {
 	prepareClientGo(chance.Seeded(w.opts.Seed).Of("client-go"))
 	random := chance.Seeded(w.opts.Seed).Of("kubernetes").Rand()
-	k := &kubernetes{world: w, outages: 1, api: apiserver.New(w.opts.Seed), random: random, labelMap: random.IntN(2) == 0,
-		pods: map[*cluster.Pod]*pod{}}
+	k := &kubernetes{world: w, outages: 1, api: apiserver.New(w.opts.Seed), random: random,
+		labelMap: random.IntN(2) == 0, pods: map[*cluster.Pod]*pod{}}
 	k.api.SetStreams(random.IntN(2) == 0)
 	k.cluster = cluster.New(cluster.Options{Network: w.network, API: k.api, Seed: w.opts.Seed, Series: w.opts.Series,
 		Changed: k.changed, Served: k.served, Refused: func(p *cluster.Pod, err error) {
@@ -141,6 +141,7 @@ func (k *kubernetes) delete(p *cluster.Pod) {
 
 // deleteAll deletes all pods.
 func (k *kubernetes) deleteAll() {
+	k.world.trace.add("requests to the API server: %v", k.api.Requests())
 	for _, p := range k.cluster.Pods() {
 		k.cluster.Delete(p, 10*time.Second)
 	}
@@ -162,6 +163,7 @@ func (k *kubernetes) loseNode(chance *rand.Rand) {
 // changed follows the pods of the cluster.
 func (k *kubernetes) changed(p *cluster.Pod, state cluster.State) {
 	w := k.world
+	w.trace.add("%s is %v", p.Name, state)
 	w.mu.Lock()
 	known := k.pods[p]
 	w.mu.Unlock()

@@ -139,3 +139,8 @@ func (p *Pod) phase() corev1.PodPhase {
 	}
 	return corev1.PodRunning
 }
+
+// String returns the name of the state.
+func (s State) String() string {
+	return [...]string{"pending", "running", "terminating", "ended", "failed", "succeeded", "lost", "gone"}[s]
+}

@@ -89,6 +89,9 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		return
 	}
 	s := d.stateOf(b.rev, o.processOf(b.from, b.time()))
+	if s.last.IsZero() {
+		o.judgeFirst(receiver, p, s, c, t, b)
+	}
 	o.judgeInterval(receiver, p, s, t, b)
 	s.target, s.ended = t, false
 	var all []expectation

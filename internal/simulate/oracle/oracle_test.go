@@ -38,7 +38,8 @@ type story struct {
 }
 
 func newStory() *story {
-	s := &story{Oracle: New("r"), pod: "pod-1", series: map[string]*receiver.Series{}, lines: map[string]*sidecar.Series{}}
+	s := &story{Oracle: New("r"), pod: "pod-1", series: map[string]*receiver.Series{},
+		lines: map[string]*sidecar.Series{}}
 	s.sink = s.Sink("r")
 	job := &promconfig.ScrapeConfig{
 		JobName: "envoy", Scheme: "http", MetricsPath: "/stats/prometheus",

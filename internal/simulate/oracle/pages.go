@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/value"
@@ -90,6 +91,26 @@ func (c *inForce) makes(receiver string, t *target, b *batch) bool {
 	up := c.sentOf(receiver, t.report["up"])
 	_, there := b.samples[up]
 	return there || !b.hasUp && up != "" && t.labels.Get("rev") == b.rev
+}
+
+// judgeFirst checks that a process scrapes a target soon after the discovery shows it. Batches that did not arrive have
+// pages.
+func (o *Oracle) judgeFirst(receiver string, p *pod, s *liveness, c *inForce, t *target, b *batch) {
+	since := p.from
+	for _, from := range []time.Time{s.process.from, c.from} {
+		if from.After(since) {
+			since = from
+		}
+	}
+	by := o.found(since).Add(mostMissed*t.interval() + t.timeout())
+	scraped := slices.ContainsFunc(p.pages, func(pg *page) bool {
+		return pg.by == b.from && pg.start.After(since) && pg.start.Before(by)
+	})
+	excused := scraped || since.Before(o.judged) || o.isHidden(b.time()) || o.mayFail(p, since, b.time())
+	if excused || !b.time().After(by) {
+		return
+	}
+	o.problem("%s: %s is there since %s and was first scraped at %s", receiver, p.name, clock(since), clock(b.time()))
 }
 
 // guessUp returns the value of up of a batch in which it is missing. The comparison counts it as lost.

@@ -62,6 +62,23 @@ func TestForgottenIsNotLost(t *testing.T) {
 	}
 }
 
+// TestFirst: a target is scraped soon after its pod is there, unless the discovery does not answer.
+func TestFirst(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, problem := newStory(), "is there since"
+			if blind {
+				s.Blind(time.Now(), time.Now().Add(time.Minute))
+				problem = ""
+			}
+			time.Sleep(time.Minute)
+			s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+			time.Sleep(10 * time.Second)
+			s.expect(t, problem, 0)
+		})
+	}
+}
+
 // TestPagesOfOneAddress: a pod is gone and another has its address. Until discovery shows that, both targets read the
 // page of the new pod. The order of scrapes does not say which page is whose.
 func TestPagesOfOneAddress(t *testing.T) {
