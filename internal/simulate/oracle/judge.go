@@ -410,7 +410,7 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	if p.to.IsZero() {
 		return
 	}
-	by := o.found(p.to).Add(4 * s.target.interval())
+	by := o.found(o.shownUntil(p.to, s.last)).Add(4 * s.target.interval())
 	if until.Before(by) || !s.process.alive(by) {
 		return
 	}

@@ -124,6 +124,32 @@ func TestHidden(t *testing.T) {
 	}
 }
 
+// TestShownAgain: an older state shows a pod that is gone. A process that ends while it scrapes the pod sends no last
+// markers; one that lives must.
+func TestShownAgain(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, problem := newStory(), "has no last markers"
+			s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+			s.Gone("pod-1")
+			time.Sleep(5 * time.Second)
+			s.arrive(time.Now(), ends("a")...)
+			time.Sleep(2 * time.Minute)
+			s.Hidden(time.Now(), time.Now().Add(time.Minute))
+			time.Sleep(30 * time.Second)
+			s.arrive(time.Now(), report(0, 0, 0)...)
+			time.Sleep(time.Second)
+			if killed {
+				s.Ended("agent", Killed)
+				s.Started("agent")
+				problem = ""
+			}
+			time.Sleep(5 * time.Minute)
+			s.expect(t, problem, 0)
+		})
+	}
+}
+
 // TestRenamed: when labels of a pod change, the target with the labels before gets its last markers. A page that the
 // pod serves at that moment may be lost.
 func TestRenamed(t *testing.T) {

@@ -67,6 +67,16 @@ func (o *Oracle) isHidden(at time.Time) bool {
 	return slices.ContainsFunc(o.hidden, func(s span) bool { return !at.Before(s.from) && at.Before(s.to) })
 }
 
+// shownUntil returns until when the discovery may show a pod that is gone: an older state has it again.
+func (o *Oracle) shownUntil(gone, scraped time.Time) time.Time {
+	for _, s := range o.hidden {
+		if s.to.After(gone) && scraped.After(s.from) {
+			gone = s.to
+		}
+	}
+	return gone
+}
+
 // noteEnds notes the last batches of targets.
 func (d *delivered) noteEnds(until time.Time) {
 	d.ends = slices.DeleteFunc(d.ends, func(e end) bool { return e.at.Before(until.Add(-time.Hour)) })
