@@ -78,8 +78,8 @@ var allowed = map[string][]string{
 	"simulate/receiver":  {"simulate/faultlist"},
 	"simulate/oracle":    {"simulate/receiver", "simulate/sidecar"},
 	"simulate": {
-		"agent", "chance", "config", "simulate/disk", "simulate/network", "simulate/onecpu", "simulate/oracle",
-		"simulate/receiver", "simulate/sidecar", "via", "web",
+		"agent", "chance", "config", "simulate/apiserver", "simulate/cluster", "simulate/disk", "simulate/network",
+		"simulate/onecpu", "simulate/oracle", "simulate/receiver", "simulate/sidecar", "via", "web",
 	},
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {

@@ -7,7 +7,8 @@
 // One run (run.go):
 //
 //  1. newWorld (world.go) makes the network, receivers (package receiver), pods with their sidecars, and the discovery
-//     that lists them. newRunner (agent.go) makes agents: each is internal/agent, as cmd/envoy-scraper runs it.
+//     that lists them: in odd seeds a cluster and its API server (kubernetes.go), in even ones an HTTP discovery.
+//     newRunner (agent.go) makes agents: each is internal/agent, as cmd/envoy-scraper runs it.
 //  2. schedule (schedule.go) draws faults from the seed: what (faults.go), when, for how long. Episodes of faults
 //     alternate with calm times.
 //  3. run lets time pass from one event to the next. At the end of each calm time everything must have arrived: the

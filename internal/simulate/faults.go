@@ -14,7 +14,8 @@ import (
 type kind struct {
 	name   string
 	weight int
-	lasts  bool // it has an end; others happen at once
+	lasts  bool                 // it has an end; others happen at once
+	in     func(o options) bool // runs that have it; nil: all
 	// begin starts the fault and returns what ends it; nil: nothing has to end.
 	begin func(w *world, f scheduledFault, chance *rand.Rand) (end func())
 }
@@ -26,6 +27,8 @@ func kinds() []kind {
 	all = append(all, networkKinds()...)
 	all = append(all, podKinds()...)
 	all = append(all, discoveryKinds()...)
+	all = append(all, apiKinds()...)
+	all = append(all, clusterKinds()...)
 	all = append(all, diskKinds()...)
 	all = append(all, agentKinds()...)
 	all = append(all, fleetKinds()...)
@@ -159,7 +162,7 @@ func podKinds() []kind {
 			p.host.Cut()
 		}),
 		once("a pod goes", 4, func(w *world, p *pod, _ *rand.Rand) {
-			if len(w.pods) > w.opts.Pods/2 {
+			if len(w.livePods()) > w.opts.Pods/2 {
 				w.death(p)
 			}
 		}),
@@ -177,25 +180,13 @@ func podKinds() []kind {
 	}
 }
 
-// discoveryKinds are the faults of the discovery. No sample may be lost through them.
-func discoveryKinds() []kind {
-	of := func(name string, fault discoveryFault) kind {
-		return kind{name: "discovery: " + name, weight: 2, lasts: true,
-			begin: func(w *world, f scheduledFault, _ *rand.Rand) func() {
-				w.setDiscovery(fault)
-				w.oracle.Blind(time.Now(), time.Now().Add(f.For))
-				return func() { w.setDiscovery(discoveryWell) }
-			}}
-	}
-	return []kind{of("fails", discoveryFails), of("half an answer", discoveryHalf), of("no answer", discoveryHangs)}
-}
-
 // anyPod returns a pod, or nil if there is none.
 func (w *world) anyPod(chance *rand.Rand) *pod {
-	if len(w.pods) == 0 {
+	pods := w.livePods()
+	if len(pods) == 0 {
 		return nil
 	}
-	return w.pods[chance.IntN(len(w.pods))]
+	return pods[chance.IntN(len(pods))]
 }
 
 func (w *world) anyAgent(chance *rand.Rand) *runner { return w.agents[chance.IntN(len(w.agents))] }

@@ -12,14 +12,15 @@ import (
 
 // options are what a run depends on. Two runs with equal options have the same trace.
 type options struct {
-	Seed     uint64
-	Duration time.Duration // no fault begins later; the run ends up to 50 minutes later
-	Pods     int
-	Series   int           // samples on each page, approximately
-	Interval time.Duration // scrape_interval
-	Timeout  time.Duration // scrape_timeout
-	Agents   int           // number of agents at the start, and the most; the targets are divided among them
-	Faults   int           // how many faults of the schedule happen; -1: all
+	Seed       uint64
+	Duration   time.Duration // no fault begins later; the run ends up to 50 minutes later
+	Pods       int
+	Series     int           // samples on each page, approximately
+	Interval   time.Duration // scrape_interval
+	Timeout    time.Duration // scrape_timeout
+	Agents     int           // number of agents at the start, and the most; the targets are divided among them
+	Kubernetes bool          // pods come from a cluster, through its API server, and not from an HTTP discovery
+	Faults     int           // how many faults of the schedule happen; -1: all
 
 	Dir       string // for the files of the agents
 	KeepTrace bool
@@ -201,9 +202,7 @@ func (w *world) judge() {
 func (w *world) end() {
 	w.calmDisks()
 	time.Sleep(time.Minute)
-	for _, p := range slices.Clone(w.pods) {
-		w.death(p)
-	}
+	w.deathOfAll()
 	time.Sleep(4*longestInterval + calm)
 	w.judge()
 	for _, r := range w.agents {

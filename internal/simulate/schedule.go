@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/chance"
@@ -36,7 +37,7 @@ const (
 // schedule draws the faults of a run. Kinds are drawn by their weights.
 func schedule(o options) []scheduledFault {
 	random := chance.Seeded(o.Seed).Of("schedule").Rand()
-	all := kinds()
+	all := slices.DeleteFunc(kinds(), func(k kind) bool { return k.in != nil && !k.in(o) })
 	total := 0
 	for _, k := range all {
 		total += k.weight

@@ -92,10 +92,10 @@ func (r revision) yaml(w *world) string {
 	fmt.Fprintf(&b, "global:\n  scrape_interval: %v\n  scrape_timeout: %v\n"+
 		"  external_labels: {cluster: sim, zone: z%d}\nscrape_configs:\n", interval, timeout, r.zone)
 	if r.second != "" {
-		b.WriteString(r.job("envoy", "drop", fmt.Sprint(r.rev)))
-		b.WriteString(r.job("second", "keep", fmt.Sprint(r.rev, " second")))
+		b.WriteString(r.job(w, "envoy", "drop", fmt.Sprint(r.rev)))
+		b.WriteString(r.job(w, "second", "keep", fmt.Sprint(r.rev, " second")))
 	} else {
-		b.WriteString(r.job("envoy", "", fmt.Sprint(r.rev)))
+		b.WriteString(r.job(w, "envoy", "", fmt.Sprint(r.rev)))
 	}
 	b.WriteString("remote_write:\n")
 	for _, name := range r.receivers() {
@@ -113,20 +113,14 @@ func (r revision) yaml(w *world) string {
 
 // job returns an entry of scrape_configs. action says what happens to the workloads of the second job: keep, drop or,
 // if there is no second job, nothing.
-func (r revision) job(name, action, rev string) string {
+func (r revision) job(w *world, name, action, rev string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `- job_name: %s
   metrics_path: /stats/prometheus
-  http_sd_configs:
-  - url: http://%s/targets
-    refresh_interval: 5s
-  relabel_configs:
-  - {source_labels: [__meta_pod], target_label: pod}
-  - {source_labels: [__meta_workload], target_label: app}
-  - {target_label: rev, replacement: "%s"}
-`, name, discoveryAddress, rev)
+%s  - {target_label: rev, replacement: "%s"}
+`, name, w.discoveryConfig(), rev)
 	if action != "" {
-		fmt.Fprintf(&b, "  - {source_labels: [__meta_workload], regex: %q, action: %s}\n", r.second, action)
+		b.WriteString(w.ruleOfWorkloads(r.second, action))
 	}
 	if r.rev%2 == 1 {
 		b.WriteString("  - {source_labels: [app], regex: app-(.), replacement: tier-$1, target_label: tier}\n")

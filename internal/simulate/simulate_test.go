@@ -16,11 +16,11 @@ import (
 // TestMain runs the tests on one processor, so that the same seed gives the same run.
 func TestMain(m *testing.M) { onecpu.Main(m) }
 
-// hour is a short run: an hour of a small mesh. Of three seeds, one has two agents that share the targets, and one has
-// three.
+// hour is a short run: an hour of a small mesh. In every second one pods come from Kubernetes. Of three seeds, one has
+// two agents that share the targets, and one has three.
 func hour(seed uint64) options {
 	o := options{Seed: seed, Duration: time.Hour, Pods: 8, Series: 50, Interval: 15 * time.Second,
-		Timeout: 5 * time.Second, Agents: 1, Faults: -1}
+		Timeout: 5 * time.Second, Agents: 1, Faults: -1, Kubernetes: seed%2 == 1}
 	switch seed % 3 {
 	case 0:
 		o.Agents = 2
@@ -43,8 +43,14 @@ func simulate(t *testing.T, o options) (res result) {
 
 // TestOneAgentInAStaticWorld: without faults everything arrives, and nothing is counted as lost.
 func TestOneAgentInAStaticWorld(t *testing.T) {
-	o := hour(1)
-	o.Duration, o.Faults = 10*time.Minute, 0
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { testStaticWorld(t, seed) })
+	}
+}
+
+func testStaticWorld(t *testing.T, seed uint64) {
+	o := hour(seed)
+	o.Agents, o.Duration, o.Faults = 1, 10*time.Minute, 0
 	began := time.Now()
 	res := simulate(t, o)
 	for _, p := range res.Problems {
@@ -194,8 +200,10 @@ func TestSameSeedSameTrace(t *testing.T) {
 // TestEveryKindHappens: a week has each kind of fault at least a hundred times.
 func TestEveryKindHappens(t *testing.T) {
 	counts := map[string]int{}
-	for _, f := range schedule(options{Seed: 1, Duration: 7 * 24 * time.Hour}) {
-		counts[f.Kind]++
+	for _, kubernetes := range []bool{false, true} {
+		for _, f := range schedule(options{Seed: 1, Duration: 7 * 24 * time.Hour, Kubernetes: kubernetes}) {
+			counts[f.Kind]++
+		}
 	}
 	for _, k := range kinds() {
 		if counts[k.name] < 100 {

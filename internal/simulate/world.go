@@ -13,13 +13,14 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/chance"
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/cluster"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
 )
 
-// Addresses: pods 10.1.0.0/16, agents 10.0.1.0/24, discovery 10.0.2.1, receivers 10.0.3.0/24.
+// Addresses: pods 10.1.0.0/16, agents 10.0.1.0/24, discovery 10.0.2.1, API server 10.0.2.2, receivers 10.0.3.0/24.
 const (
 	discoveryAddress = "10.0.2.1:80"
 	sidecarPort      = ":15090"
@@ -49,7 +50,6 @@ type world struct {
 	present      map[string]int // faults that have begun and not ended, by kind; those without an end are among them
 	events       []event        // still to come, sorted by time
 	urgent       chan func()    // what run's goroutine has to do at once, before the next event
-	pods         []*pod         // sorted by birth; changed only by run's goroutine and with mu held
 	born         int            // pods started so far
 	free         []string       // addresses that a pod had
 	births       *rand.Rand
@@ -57,10 +57,12 @@ type world struct {
 	bad          *badFile // what is wrong with the file of all agents; nil: nothing
 	resharding   bool     // the number of agents changes
 
+	kubernetes *kubernetes // nil: pods come from the HTTP discovery
 	discovery  *http.Server
 	discovered chan error
 
 	mu             sync.Mutex // guards the following
+	pods           []*pod     // that live, sorted by birth
 	discoveryFault discoveryFault
 	discoveryConns map[net.Conn]bool // open connections to the discovery
 	problems       []string
@@ -78,11 +80,13 @@ const (
 
 // pod is a pod with its sidecar.
 type pod struct {
-	name, workload, addr string
-	envoy                *sidecar.Envoy
-	host                 *network.Host
-	listener             net.Listener
-	ended                chan struct{}
+	name           string // for the oracle
+	workload, addr string
+	envoy          *sidecar.Envoy
+	host           *network.Host
+	listener       net.Listener  // nil: the pod is of a cluster
+	ended          chan struct{} // as listener
+	of             *cluster.Pod  // nil: the pod is of the HTTP discovery
 }
 
 func newWorld(o options) (*world, error) {
@@ -119,6 +123,9 @@ func newWorld(o options) (*world, error) {
 	w.discovery = &http.Server{Handler: http.HandlerFunc(w.serveTargets), ReadHeaderTimeout: time.Minute,
 		ConnState: w.noteDiscoveryConn}
 	go func() { w.discovered <- w.discovery.Serve(l) }()
+	if o.Kubernetes {
+		w.kubernetes = newKubernetes(w)
+	}
 	for range o.Pods {
 		if err := w.birth(); err != nil {
 			return nil, err
@@ -132,6 +139,10 @@ func newWorld(o options) (*world, error) {
 
 // birth starts a pod, at an address that a pod had if there is one.
 func (w *world) birth() error {
+	if w.kubernetes != nil {
+		w.kubernetes.start()
+		return nil
+	}
 	n := w.born
 	w.born++
 	p := &pod{name: fmt.Sprintf("pod-%d-%04x", n, w.births.Uint32N(1<<16)), workload: fmt.Sprint("app-", n%7),
@@ -145,11 +156,8 @@ func (w *world) birth() error {
 		return err
 	}
 	p.envoy = sidecar.New(sidecar.Options{Namespace: "mesh", Pod: p.name, Workload: p.workload,
-		Series: w.opts.Series, Seed: w.opts.Seed, Served: func(page *sidecar.Page) {
-			w.trace.add("%s: status %d, fault %d, whole %v, %d samples", p.name, page.Status,
-				page.Fault, page.Whole, len(page.Samples))
-			w.oracle.Served(p.name, page)
-		}, Refused: func(err error) { w.problem("%s refused a request: %v", p.name, err) }})
+		Series: w.opts.Series, Seed: w.opts.Seed, Served: func(page *sidecar.Page) { w.notePage(p.name, page) },
+		Refused: func(err error) { w.problem("%s refused a request: %v", p.name, err) }})
 	go func() {
 		p.envoy.Serve(p.listener)
 		close(p.ended)
@@ -159,6 +167,13 @@ func (w *world) birth() error {
 	w.mu.Unlock()
 	w.oracle.Born(p.name, p.discoveredLabels())
 	return nil
+}
+
+// notePage notes a page that a pod has answered with.
+func (w *world) notePage(pod string, page *sidecar.Page) {
+	w.trace.add("%s: status %d, fault %d, whole %v, %d samples", pod, page.Status, page.Fault, page.Whole,
+		len(page.Samples))
+	w.oracle.Served(pod, page)
 }
 
 // address returns the address of the sidecar, with its port.
@@ -171,14 +186,63 @@ func (p *pod) discoveredLabels() labels.Labels {
 
 // death ends a pod. Its address is free.
 func (w *world) death(p *pod) {
-	w.mu.Lock()
-	w.pods = slices.DeleteFunc(w.pods, func(other *pod) bool { return other == p })
-	w.mu.Unlock()
+	if p.of != nil {
+		w.kubernetes.delete(p.of)
+		return
+	}
+	w.removePod(p)
 	w.oracle.Gone(p.name)
 	p.host.Kill()
 	_ = p.listener.Close()
 	<-p.ended
 	w.free = append(w.free, p.addr)
+}
+
+func (w *world) removePod(p *pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pods = slices.DeleteFunc(w.pods, func(other *pod) bool { return other == p })
+}
+
+// livePods returns the pods whose sidecars answer, in the order of their births.
+func (w *world) livePods() []*pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.pods)
+}
+
+// deathOfAll ends all pods.
+func (w *world) deathOfAll() {
+	if w.kubernetes != nil {
+		w.kubernetes.deleteAll()
+		return
+	}
+	for _, p := range w.livePods() {
+		w.death(p)
+	}
+}
+
+// discoveryConfig returns the discovery of the job, and the rules that give the labels of pods to targets.
+func (w *world) discoveryConfig() string {
+	if w.kubernetes != nil {
+		return w.kubernetes.config()
+	}
+	return fmt.Sprintf(`  http_sd_configs:
+  - url: http://%s/targets
+    refresh_interval: 5s
+  relabel_configs:
+  - {source_labels: [__meta_pod], target_label: pod}
+  - {source_labels: [__meta_workload], target_label: app}
+`, discoveryAddress)
+}
+
+// ruleOfWorkloads returns a rule of the job that keeps or drops the pods of workloads.
+func (w *world) ruleOfWorkloads(workloads, action string) string {
+	source, regex := "__meta_workload", workloads
+	if w.kubernetes != nil {
+		source, regex = "pod_name", workloads+"-.*"
+	}
+	return fmt.Sprintf("  - {source_labels: [%s], regex: %q, action: %s}\n", source, regex, action)
 }
 
 // serveTargets answers as an HTTP discovery: the pods that live.
@@ -252,6 +316,9 @@ func (w *world) close() {
 	}
 	_ = w.discovery.Close()
 	<-w.discovered
+	if w.kubernetes != nil {
+		w.kubernetes.close()
+	}
 }
 
 func (w *world) problem(format string, args ...any) {

@@ -94,6 +94,13 @@ func (s *Server) Rewind(versions int) {
 	s.cut()
 }
 
+// Cut ends the watches, as a proxy in front of the server does.
+func (s *Server) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut()
+}
+
 // Requests returns how many requests there were, by "list", "page", "watch", "stream", "get" and "other".
 func (s *Server) Requests() map[string]int {
 	s.mu.Lock()

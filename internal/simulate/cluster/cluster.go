@@ -43,6 +43,7 @@ const (
 	Terminating              // it has a deletionTimestamp; its Envoy still answers
 	Ended                    // its process ended; the API server shows it as it was
 	Failed                   // it was evicted: its process ended, and the API server says so
+	Succeeded                // its process ended by itself, and the API server says so
 	Lost                     // its node has no power; the API server shows it as it was
 	Gone                     // the API server does not show it
 )
@@ -127,15 +128,25 @@ func (c *Cluster) Start(workload string) *Pod {
 }
 
 func (c *Cluster) start(workload string) *Pod {
+	p := c.newPod(workload, c.pickNode())
+	c.begin(p)
+	return p
+}
+
+// newPod returns a pod that the API server does not show yet.
+func (c *Cluster) newPod(workload, node string) *Pod {
 	c.starts++
-	p := &Pod{
-		Name: fmt.Sprintf("%s-7d4b9c-%05d", workload, c.starts), Workload: workload, Node: c.pickNode(),
+	return &Pod{
+		Name: fmt.Sprintf("%s-7d4b9c-%05d", workload, c.starts), Workload: workload, Node: node,
 		number: c.starts, cluster: c, since: time.Now(),
 	}
+}
+
+// begin shows a new pod. It runs after some seconds.
+func (c *Cluster) begin(p *Pod) {
 	c.pods[p.Name] = p
 	c.reach(p, Pending)
 	c.after(500*time.Millisecond, 4*time.Second, func() { c.run(p) })
-	return p
 }
 
 // pickNode returns a node with power, if there is one.
@@ -156,7 +167,7 @@ func (c *Cluster) reach(p *Pod, state State) {
 	case Gone:
 		delete(c.pods, p.Name)
 		c.options.API.Remove(Namespace, p.Name)
-	case Pending, Running, Terminating, Failed:
+	case Pending, Running, Terminating, Failed, Succeeded:
 		p.shown = p.object()
 		c.options.API.Put(p.shown)
 	}
@@ -168,10 +179,21 @@ func (c *Cluster) reach(p *Pod, state State) {
 // run gives a pod its address and its Envoy.
 func (c *Cluster) run(p *Pod) {
 	free := c.free[p.Node]
-	if p.state != Pending || c.down[p.Node] || len(free) == 0 {
+	last := len(free) - 1
+	for last >= 0 && slices.Contains(p.had, free[last]) {
+		last--
+	}
+	if p.state != Pending || c.down[p.Node] || last < 0 {
 		return
 	}
-	p.ip, c.free[p.Node] = free[len(free)-1], free[:len(free)-1]
+	ip := free[last]
+	c.free[p.Node] = slices.Delete(free, last, last+1)
+	c.runAt(p, ip)
+}
+
+// runAt gives a pod an address that no process has, and its Envoy.
+func (c *Cluster) runAt(p *Pod, ip string) {
+	p.ip = ip
 	p.host = c.options.Network.Host(p.ip)
 	l, err := p.host.Listen("tcp", fmt.Sprintf(":%d", EnvoyPort))
 	if err != nil {
@@ -195,10 +217,15 @@ func (c *Cluster) run(p *Pod) {
 
 // end ends the process of a pod. Its address is free some time later.
 func (c *Cluster) end(p *Pod) {
+	c.kill(p)
+	c.after(0, 2*time.Second, func() { c.release(p) })
+}
+
+// kill ends the process of a pod, which keeps its address.
+func (c *Cluster) kill(p *Pod) {
 	c.options.Network.End(p.restartFault())
 	p.host.Kill()
 	p.host = nil
-	c.after(0, 2*time.Second, func() { c.release(p) })
 }
 
 func (c *Cluster) release(p *Pod) { c.free[p.Node] = append(c.free[p.Node], p.ip) }
@@ -214,7 +241,7 @@ func (c *Cluster) remove(p *Pod, grace time.Duration) {
 	switch p.state {
 	case Pending:
 		c.reach(p, Gone)
-	case Failed:
+	case Failed, Succeeded:
 		c.forget(p, time.Second)
 	case Running:
 		p.deleted = time.Now().Add(grace)
@@ -239,12 +266,17 @@ func (c *Cluster) forget(p *Pod, most time.Duration) {
 }
 
 // Evict ends a pod at once. The API server shows it as Failed until it is deleted.
-func (c *Cluster) Evict(p *Pod) {
+func (c *Cluster) Evict(p *Pod) { c.finish(p, Failed) }
+
+// Complete ends a pod, as the end of a Job does. The API server shows it as Succeeded until it is deleted.
+func (c *Cluster) Complete(p *Pod) { c.finish(p, Succeeded) }
+
+func (c *Cluster) finish(p *Pod, state State) {
 	c.mu.Lock()
 	defer c.unlock()
 	if p.state == Running || p.state == Terminating {
 		c.end(p)
-		c.reach(p, Failed)
+		c.reach(p, state)
 	}
 }
 
@@ -288,7 +320,7 @@ func (c *Cluster) Lose(node int) {
 	c.down[name] = true
 	var lost []*Pod
 	for _, p := range c.sorted() {
-		if p.Node != name || p.state == Failed || p.state == Ended {
+		if p.Node != name || p.finished() || p.state == Ended {
 			continue
 		}
 		if p.host != nil {

@@ -7,8 +7,12 @@
 //	Delete   a deletionTimestamp; within the grace period the process ends; then the address is free, and, some time
 //	         before or after that, the pod is gone from the API server
 //	Evict    the process ends; the pod stays as Failed with an address that others may get
+//	Complete as Evict, but Succeeded
 //	Restart  the Envoy ends; after some seconds it listens again, with counters at zero
 //	Move     Delete, and Start of another pod of the workload
+//	Recreate the process ends; a pod with the same name and another address starts, as in a StatefulSet
+//	TakeOver the process ends; another pod has its address at once
+//	Relabel  a label of the pod changes
 //	Lose     a node has no power: its pods stop without closing their connections; after five minutes the API
 //	         server forgets them
 //

@@ -31,6 +31,9 @@ type Pod struct {
 	deleted  time.Time      // its deletionTimestamp; zero: none
 	restarts int
 	shown    *corev1.Pod // what the API server was given last
+	had      []string    // addresses that earlier pods of the name had
+	track    int         // number of changes of its labels
+	noPort   bool        // no container declares Envoy's port
 }
 
 // State returns where the pod is in its life.
@@ -50,6 +53,26 @@ func (p *Pod) Address() string {
 	return net.JoinHostPort(p.ip, strconv.Itoa(EnvoyPort))
 }
 
+// Shown returns the pod as the API server was given it last. It must not be changed.
+func (p *Pod) Shown() *corev1.Pod {
+	p.cluster.mu.Lock()
+	defer p.cluster.mu.Unlock()
+	return p.shown
+}
+
+// Process returns the Envoy and the host of the pod. They are nil if there is no process.
+func (p *Pod) Process() (*sidecar.Envoy, *network.Host) {
+	p.cluster.mu.Lock()
+	defer p.cluster.mu.Unlock()
+	if p.host == nil {
+		return nil, nil
+	}
+	return p.envoy, p.host
+}
+
+// finished reports whether the API server shows that the pod has ended. The caller holds cluster.mu.
+func (p *Pod) finished() bool { return p.state == Failed || p.state == Succeeded }
+
 // restartFault is the name of the fault of the network while the Envoy is not there.
 func (p *Pod) restartFault() string { return "restart of " + p.Name }
 
@@ -58,12 +81,16 @@ func (p *Pod) object() *corev1.Pod {
 	proxy := corev1.Container{Name: "istio-proxy", Image: "istio/proxyv2:1.24.2", Ports: []corev1.ContainerPort{
 		{Name: "http-envoy-prom", ContainerPort: EnvoyPort, Protocol: corev1.ProtocolTCP},
 	}}
+	if p.noPort {
+		proxy.Ports = []corev1.ContainerPort{{Name: "tcp-admin", ContainerPort: 15000, Protocol: corev1.ProtocolTCP}}
+	}
 	o := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: p.Name, Namespace: Namespace, UID: types.UID(fmt.Sprintf("00000000-0000-0000-0000-%012d", p.number)),
-			CreationTimestamp: metav1.NewTime(p.since), Labels: map[string]string{"app": p.Workload, "version": "v1"},
-			Annotations:     map[string]string{"prometheus.io/scrape": "true", "prometheus.io/port": "15020"},
-			OwnerReferences: []metav1.OwnerReference{p.owner()},
+			CreationTimestamp: metav1.NewTime(p.since),
+			Labels:            map[string]string{"app": p.Workload, "version": "v1", "track": strconv.Itoa(p.track)},
+			Annotations:       map[string]string{"prometheus.io/scrape": "true", "prometheus.io/port": "15020"},
+			OwnerReferences:   []metav1.OwnerReference{p.owner()},
 		},
 		Spec: corev1.PodSpec{NodeName: p.Node, Containers: []corev1.Container{{Name: "app", Image: "shop/app:1",
 			Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}}}}},
@@ -107,6 +134,13 @@ func (p *Pod) phase() corev1.PodPhase {
 		return corev1.PodPending
 	case Failed:
 		return corev1.PodFailed
+	case Succeeded:
+		return corev1.PodSucceeded
 	}
 	return corev1.PodRunning
+}
+
+// String returns the name of the state.
+func (s State) String() string {
+	return [...]string{"pending", "running", "terminating", "ended", "failed", "succeeded", "lost", "gone"}[s]
 }

@@ -15,7 +15,7 @@ import (
 // Main is the TestMain of a package whose tests demand that the same seed gives the same run. The settings apply when a
 // process starts, so it runs the tests in a second process, and ends this one with its status.
 func Main(m *testing.M) {
-	const settings = "randautoseed=0,asyncpreemptoff=1"
+	const settings = "randautoseed=0,randseednop=0,asyncpreemptoff=1"
 	if strings.Contains(os.Getenv("GODEBUG"), settings) {
 		runtime.GOMAXPROCS(1)
 		os.Exit(m.Run())

@@ -5,12 +5,12 @@
 // The simulation tells the oracle what is true:
 //
 //   - Configure (rules.go): the jobs and receivers in force from now on, as Prometheus reads them,
-//   - Born, Gone: the pods that a discovery should find (oracle.go),
+//   - Born, Renamed, Gone: the pods that a discovery should find (oracle.go),
 //   - Started, Ended: the processes of each agent,
 //   - Shared, Leaves: the number of agents that share the targets, as each of them knows it (sharing.go),
 //   - Served: each page that a pod's sidecar has answered with,
 //   - Disturbed: a time in which scrapes of a pod may fail,
-//   - Blind, Fragile: times in which the discovery or a disk may fail.
+//   - Blind, Hidden, Fragile: times in which the discovery or a disk may fail.
 //
 // Receivers tell it what they stored (Sink). Samples of one pod with one time are a batch. At a quiet moment, when
 // everything has been delivered, Judge (judge.go) walks the batches of each pod in the order of time. The value of up

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 )
@@ -43,6 +42,7 @@ func (o *Oracle) judgePod(receiver string, p *pod, until time.Time) {
 		d = newDelivered()
 		o.receivers[receiver].pods[p.name] = d
 	}
+	d.noteEnds(until)
 	n := 0
 	for ; n < len(d.batches) && d.batches[n].at < until.UnixMilli(); n++ {
 		o.judgeLostPages(receiver, p, d, d.batches[n].time())
@@ -82,6 +82,9 @@ func (w want) matches(b uint64) bool {
 func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	o.counts.Batches++
 	c, t := o.targetOfBatch(receiver, p, b)
+	if t == nil && !b.hasUp && o.excusedBy(b.from, b.time(), b.time()) {
+		return // a part of it has arrived before the process ended
+	}
 	if t == nil {
 		o.problem("%s: %s: a batch at %s that no configuration makes: %v", receiver, p.name, clock(b.time()),
 			firstSeries(b))
@@ -104,13 +107,16 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		return
 	}
 	o.judgeHandover(receiver, p, t, before, b)
+	if s.last.IsZero() {
+		o.judgeFirst(receiver, p, s, c, t, b)
+	}
 	o.judgeInterval(receiver, p, s, t, b)
 	s.target, s.ended = t, false
 	var all []expectation
+	if !b.hasUp {
+		b.up = o.guessUp(receiver, p, t, b)
+	}
 	switch {
-	case !b.hasUp:
-		o.problem("%s: %s: no up in the batch at %s: %v", receiver, p.name, clock(b.time()), firstSeries(b))
-		return
 	case value.IsStaleNaN(b.up):
 		all = o.expectEnd(receiver, p, s, t, b)
 	case b.up == 1:
@@ -288,10 +294,8 @@ func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *ta
 			if c.from.After(until) {
 				continue
 			}
-			if t := c.targetOf(p); t != nil {
-				if _, there := b.samples[c.sentOf(receiver, t.report["up"])]; there {
-					return c, t
-				}
+			if t := c.targetOf(p); t != nil && c.makes(receiver, t, b) {
+				return c, t
 			}
 		}
 	}
@@ -334,40 +338,6 @@ func vanished(before, now map[string]labels.Labels) (gone []labels.Labels) {
 // early returns how far a timestamp may be after the start of its scrape: timestamps are due times.
 func (t *target) early() time.Duration { return t.interval()/100 + time.Millisecond }
 
-// pageOf returns the page of a batch. Until discovery shows that a pod is gone, that may be a page of the pod that has
-// its address now.
-func (o *Oracle) pageOf(receiver string, p *pod, t *target, b *batch, good bool) *page {
-	if pg := p.pageAt(receiver, t, b, good); pg != nil || p.to.IsZero() {
-		return pg
-	}
-	for _, name := range o.order {
-		next := o.pods[name]
-		if next.address() == p.address() && !next.from.Before(p.to) {
-			if pg := next.pageAt(receiver, t, b, good); pg != nil {
-				return pg
-			}
-		}
-	}
-	return nil
-}
-
-func (p *pod) address() string { return p.discovered.Get(model.AddressLabel) }
-
-// pageAt returns the page that the scrape of a batch has read, good or not, and marks it as judged.
-func (p *pod) pageAt(receiver string, t *target, b *batch, good bool) *page {
-	at, early := b.time(), t.early()
-	for _, pg := range p.pages {
-		if pg.start.After(at.Add(t.timeout() + early)) {
-			return nil
-		}
-		if pg.by == b.from && pg.good() == good && !pg.judged[receiver] && !pg.start.Before(at.Add(-early)) {
-			pg.judged[receiver] = true
-			return pg
-		}
-	}
-	return nil
-}
-
 // judgeLostPages counts the samples of pages before a time that have no batch. Earlier batches are judged already.
 func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until time.Time) {
 	for _, pg := range p.pages {
@@ -379,7 +349,7 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 		switch {
 		case !pg.good(): // whether a failed scrape has a batch shows in the gaps between batches
 		case c.sentOf(receiver, t.report["up"]) == "": // the receiver is no endpoint
-		case o.excuses(p, pg):
+		case o.excuses(p, pg), o.endedDuring(receiver, p, pg):
 			o.counts.Excused++
 		default:
 			o.judgeLostPage(receiver, p, d, t, pg)
@@ -402,7 +372,7 @@ func (o *Oracle) judgeLostPage(receiver string, p *pod, d *delivered, t *target,
 	n := len(live) // a line that is there twice is sent once
 	if s := d.states[t.labels.Get("rev")]; s != nil {
 		n += len(vanished(s.live, live))
-		s.live, s.complete = live, true
+		s.live, s.complete, s.last = live, true, pg.start // it was scraped
 	}
 	o.lose(receiver, n+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
 }
@@ -419,7 +389,7 @@ func (o *Oracle) targetAt(p *pod, at time.Time) (*inForce, *target) {
 
 // judgeInterval checks that a target is scraped once in each scrape interval.
 func (o *Oracle) judgeInterval(receiver string, p *pod, s *liveness, t *target, b *batch) {
-	if s.last.IsZero() || value.IsStaleNaN(b.up) || s.target == nil {
+	if s.last.IsZero() || s.ended || value.IsStaleNaN(b.up) || s.target == nil {
 		return
 	}
 	gap := b.time().Sub(s.last)
@@ -459,7 +429,7 @@ func (o *Oracle) judgeForgotten(receiver string, p *pod, d *delivered, until tim
 // judgeReason checks that a target that gets its last markers is gone.
 func (o *Oracle) judgeReason(receiver string, p *pod, b *batch) {
 	gone := !p.to.IsZero() && b.time().After(p.to.Add(-time.Minute))
-	if !gone && !o.changedIn(b.time().Add(-2*time.Minute), b.time().Add(time.Second)) {
+	if !gone && !o.isHidden(b.time()) && !o.changedIn(b.time().Add(-2*time.Minute), b.time().Add(time.Second)) {
 		o.problem("%s: %s got its last markers at %s, but it is there", receiver, p.name, clock(b.time()))
 	}
 }
@@ -473,7 +443,7 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	if p.to.IsZero() {
 		return
 	}
-	by := o.found(p.to).Add(4 * s.target.interval())
+	by := o.found(o.shownUntil(p.to, s.last)).Add(4 * s.target.interval())
 	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
 		o.mayTake(s.process, p.to, by) || !o.ownedAll(s.process.host, s.target, p.to, by) ||
 		o.wasRemoved(s.target.job.JobName, s.last, until) {

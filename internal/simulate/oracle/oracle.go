@@ -21,10 +21,12 @@ type Oracle struct {
 	lives     map[string][]*life // of an agent, by its host; in the order of time
 	receivers map[string]*arrivals
 	names     []string // of receivers, sorted
+	podOf     func(series labels.Labels) string
 	strangers map[string]bool
 	judged    time.Time // Judge has seen everything before
 	disturbed []span    // when scrapes of all pods may fail
 	blind     []span
+	hidden    []span // when the discovery may take pods away that live
 	fragile   []span
 	views     map[string][]view      // what agents know of each other, by host; in the order of time
 	left      map[string][]time.Time // when agents left, by host
@@ -72,10 +74,11 @@ func (e End) loses() time.Duration {
 // pod is something that a discovery finds.
 type pod struct {
 	name       string
-	discovered labels.Labels
-	from, to   time.Time // to: zero while it lives
-	pages      []*page   // by start; those that Judge has not forgotten
-	disturbed  []span    // when its scrapes may fail
+	discovered []labels.Labels // of its ports
+	before     string          // its name before its labels changed; empty: it had no other
+	from, to   time.Time       // to: zero while it lives
+	pages      []*page         // by start; those that Judge has not forgotten
+	disturbed  []span          // when its scrapes may fail
 }
 
 type span struct{ from, to time.Time }
@@ -109,6 +112,7 @@ type delivered struct {
 	batches []*batch             // by time; those that Judge has not seen
 	states  map[string]*liveness // by rev
 	held    map[holding]bool     // targets that processes had
+	ends    []end                // that Judge has seen, by time
 }
 
 // holding is a target at a process.
@@ -119,6 +123,12 @@ type holding struct {
 
 func newDelivered() *delivered {
 	return &delivered{states: map[string]*liveness{}, held: map[holding]bool{}}
+}
+
+// end is the last batch of a target, from an agent.
+type end struct {
+	from string
+	at   time.Time
 }
 
 // liveness is what an agent knows of a target after its last scrape.
@@ -147,6 +157,7 @@ func (b *batch) time() time.Time { return time.UnixMilli(b.at) }
 // New returns an oracle for receivers with these names.
 func New(receivers ...string) *Oracle {
 	o := &Oracle{pods: map[string]*pod{}, lives: map[string][]*life{}, receivers: map[string]*arrivals{},
+		podOf:     func(series labels.Labels) string { return series.Get("pod") },
 		strangers: map[string]bool{}, losses: map[string][]string{}, names: slices.Sorted(slices.Values(receivers)),
 		counts: Counts{Lost: map[string]int{}}, views: map[string][]view{}, left: map[string][]time.Time{}}
 	for _, name := range receivers {
@@ -163,12 +174,34 @@ func (o *Oracle) Configure(r Rules) {
 		sent: map[string]map[uint64]string{}})
 }
 
-// Born says that a pod can be discovered from now on. The rules must give its name to the label pod.
-func (o *Oracle) Born(name string, discovered labels.Labels) {
+// NameBy sets the function that returns the name of the pod of a series. Without it, that is the label pod.
+func (o *Oracle) NameBy(podOf func(series labels.Labels) string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pods[name] = &pod{name: name, discovered: discovered, from: time.Now()}
-	o.order = append(o.order, name)
+	o.podOf = podOf
+}
+
+// Born says that a pod can be discovered from now on, with the labels of each of its ports. Jobs may keep one port.
+func (o *Oracle) Born(name string, discovered ...labels.Labels) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.add(&pod{name: name, discovered: discovered, from: time.Now()})
+}
+
+func (o *Oracle) add(p *pod) {
+	o.pods[p.name] = p
+	o.order = append(o.order, p.name)
+}
+
+// Renamed says that a pod has other labels from now on, which make another target of it, with another name.
+func (o *Oracle) Renamed(before, name string, discovered ...labels.Labels) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	next := &pod{name: name, discovered: discovered, before: before, from: time.Now()}
+	if p := o.pods[before]; p != nil && p.to.IsZero() {
+		p.to, next.disturbed = time.Now(), slices.Clone(p.disturbed)
+	}
+	o.add(next)
 }
 
 // Gone says that a pod can no longer be discovered.
@@ -231,6 +264,13 @@ func (o *Oracle) Blind(from, to time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.blind = append(o.blind, span{from, to})
+}
+
+// Hidden says that in a time the discovery may answer with an older state, so that targets of pods that live end.
+func (o *Oracle) Hidden(from, to time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.hidden = append(o.hidden, span{from, to})
 }
 
 // Fragile says that the disk of an agent may fail in a time. What is scraped then is in memory only, so a kill loses
@@ -324,7 +364,7 @@ func (o *Oracle) take(a *arrivals, from string, s *receiver.Series, x receiver.S
 	o.counts.Samples++
 	r, known := a.refs[s]
 	if !known {
-		r = ref{s.Labels.Get("pod"), s.Labels.Get("rev"), s.Labels.Get("__name__")}
+		r = ref{o.podOf(s.Labels), s.Labels.Get("rev"), s.Labels.Get("__name__")}
 		a.refs[s] = r
 	}
 	if o.pods[r.pod] == nil {

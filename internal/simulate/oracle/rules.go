@@ -59,23 +59,30 @@ func (c *inForce) targetOf(p *pod) *target {
 	}
 	var found *target
 	for _, job := range c.Jobs {
-		if ls, keep := targetLabels(job, p.discovered); keep {
-			if found != nil {
-				panic(fmt.Sprintf("two jobs scrape %s, which the oracle cannot tell apart", p.name))
+		for _, discovered := range p.discovered {
+			ls, keep := targetLabels(job, discovered)
+			if keep && found != nil {
+				panic(fmt.Sprintf("%s is scraped twice, which the oracle cannot tell apart", p.name))
 			}
-			found = &target{job: job, labels: ls, scraped: map[*sidecar.Series]labels.Labels{},
-				texts:  map[*sidecar.Series]string{},
-				report: map[string]labels.Labels{}}
-			found.key = keyOf(ls, job.Scheme+"://"+p.address()+job.MetricsPath)
-			for _, name := range reportNames {
-				b := labels.NewBuilder(ls)
-				b.Set(model.MetricNameLabel, name)
-				found.report[name] = b.Labels()
+			if keep {
+				found = newTarget(job, ls)
 			}
 		}
 	}
 	c.targets[p.name] = found
 	return found
+}
+
+func newTarget(job *promconfig.ScrapeConfig, ls labels.Labels) *target {
+	t := &target{job: job, labels: ls, scraped: map[*sidecar.Series]labels.Labels{},
+		texts: map[*sidecar.Series]string{}, report: map[string]labels.Labels{},
+		key: keyOf(ls, job.Scheme+"://"+ls.Get(model.InstanceLabel)+job.MetricsPath)}
+	for _, name := range reportNames {
+		b := labels.NewBuilder(ls)
+		b.Set(model.MetricNameLabel, name)
+		t.report[name] = b.Labels()
+	}
+	return t
 }
 
 // targetLabels returns the labels of a target after relabel_configs.

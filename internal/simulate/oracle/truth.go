@@ -6,6 +6,7 @@ import (
 	"time"
 
 	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 )
@@ -81,6 +82,46 @@ func (o *Oracle) isAbsent(receiver string, from, to time.Time) bool {
 	return false
 }
 
+// isHidden reports whether the discovery may have ended the target of a pod that lives at a time.
+func (o *Oracle) isHidden(at time.Time) bool {
+	return slices.ContainsFunc(o.hidden, func(s span) bool { return !at.Before(s.from) && at.Before(s.to) })
+}
+
+// shownUntil returns until when the discovery may show a pod that is gone: an older state has it again.
+func (o *Oracle) shownUntil(gone, scraped time.Time) time.Time {
+	for _, s := range o.hidden {
+		if s.to.After(gone) && scraped.After(s.from) {
+			gone = s.to
+		}
+	}
+	return gone
+}
+
+// noteEnds notes the last batches of targets.
+func (d *delivered) noteEnds(until time.Time) {
+	d.ends = slices.DeleteFunc(d.ends, func(e end) bool { return e.at.Before(until.Add(-time.Hour)) })
+	for _, b := range d.batches {
+		if b.hasUp && value.IsStaleNaN(b.up) && b.at < until.UnixMilli() {
+			d.ends = append(d.ends, end{b.from, b.time()})
+		}
+	}
+}
+
+// endedDuring reports whether the target that a page was served to has ended during the scrape. Its agent then drops
+// the page. While the discovery does not show that labels of a pod have changed, its pages are served to the target
+// with the labels before.
+func (o *Oracle) endedDuring(receiver string, p *pod, pg *page) bool {
+	for p != nil {
+		if d := o.receivers[receiver].pods[p.name]; d != nil && slices.ContainsFunc(d.ends, func(e end) bool {
+			return e.from == pg.by && e.at.After(pg.start.Add(-time.Second)) && e.at.Before(pg.end.Add(time.Second))
+		}) {
+			return true
+		}
+		p = o.pods[p.before]
+	}
+	return false
+}
+
 // wasRemoved reports whether a configuration between from and to lacks a job. A job that is removed sends no markers.
 func (o *Oracle) wasRemoved(job string, from, to time.Time) bool {
 	return slices.ContainsFunc(o.configs, func(c *inForce) bool {
@@ -107,6 +148,7 @@ func (o *Oracle) forget(until time.Time) {
 	ended := func(s span) bool { return s.to.Before(hour) }
 	o.blind, o.fragile = slices.DeleteFunc(o.blind, ended), slices.DeleteFunc(o.fragile, ended)
 	o.forgetViews(hour)
+	o.hidden = slices.DeleteFunc(o.hidden, ended)
 	for host, lives := range o.lives { // the last one stays: batches of it may still come
 		n := 0
 		for n+1 < len(lives) && lives[n].to.Before(hour) {

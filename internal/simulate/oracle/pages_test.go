@@ -1,0 +1,178 @@
+package oracle
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// expect compares the problems and losses of a story with what they should be.
+func (s *story) expect(t *testing.T, problem string, lost int) {
+	t.Helper()
+	s.Judge(time.Now())
+	all := strings.Join(s.Problems(), "\n")
+	if problem == "" && all != "" || !strings.Contains(all, problem) {
+		t.Errorf("problems %q, want %q", all, problem)
+	}
+	if n := s.Counts().Lost["r"]; n != lost {
+		t.Errorf("%d samples lost, want %d: %q", n, lost, s.Losses("r"))
+	}
+}
+
+// ends returns the last batch of the target.
+func ends(series ...string) (all []sent) {
+	for _, name := range series {
+		all = append(all, sent{name, stale})
+	}
+	for _, r := range report(0, 0, 0) {
+		all = append(all, sent{r.name, stale})
+	}
+	return all
+}
+
+// TestForgottenIsNotLost: a target without pages for a minute is forgotten. One whose pages did not arrive is not.
+func TestForgottenIsNotLost(t *testing.T) {
+	for name, tc := range map[string]struct {
+		served  bool
+		problem string
+		lost    int
+	}{
+		"no page":              {false, "was not scraped between", 0},
+		"pages did not arrive": {true, "", 5 * 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStory()
+				s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+				for range 5 {
+					time.Sleep(10 * time.Second)
+					if tc.served {
+						s.serve(0, 2, "a")
+					}
+				}
+				time.Sleep(10 * time.Second)
+				s.arrive(s.serve(0, 3, "a"), with(report(1, 1, 1), sent{"a", 3})...)
+				time.Sleep(time.Minute)
+				s.expect(t, tc.problem, tc.lost)
+			})
+		})
+	}
+}
+
+// TestFirst: a target is scraped soon after its pod is there, unless the discovery does not answer.
+func TestFirst(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, problem := newStory(), "is there since"
+			if blind {
+				s.Blind(time.Now(), time.Now().Add(time.Minute))
+				problem = ""
+			}
+			time.Sleep(time.Minute)
+			s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+			time.Sleep(10 * time.Second)
+			s.expect(t, problem, 0)
+		})
+	}
+}
+
+// TestPagesOfOneAddress: a pod is gone and another has its address. Until discovery shows that, both targets read the
+// page of the new pod. The order of scrapes does not say which page is whose.
+func TestPagesOfOneAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStory()
+		s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+		time.Sleep(5 * time.Second)
+		s.Gone("pod-1")
+		s.Born("pod-2", labels.FromStrings("__address__", "10.0.0.1:15090", "__meta_pod", "pod-2"))
+		time.Sleep(5 * time.Second)
+		s.pod = "pod-2"
+		next := s.serve(0, 2, "a")
+		time.Sleep(10 * time.Millisecond)
+		old := s.serve(0, 3, "a")
+		s.arrive(next, with(report(1, 1, 1), sent{"a", 2})...)
+		s.pod = "pod-1"
+		s.arrive(old, with(report(1, 1, 1), sent{"a", 3})...)
+		time.Sleep(time.Second)
+		s.arrive(time.Now(), ends("a")...)
+		s.expect(t, "", 0)
+	})
+}
+
+// TestHidden: the target of a pod that lives may end only while the discovery may answer with an older state.
+func TestHidden(t *testing.T) {
+	for _, hidden := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, problem := newStory(), "got its last markers"
+			time.Sleep(3 * time.Minute) // targets may also end soon after a change of the configuration
+			if hidden {
+				s.Hidden(time.Now(), time.Now().Add(time.Minute))
+				problem = ""
+			}
+			s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+			time.Sleep(10 * time.Second)
+			s.serve(0, 2, "a") // while it ends, so it does not arrive
+			s.arrive(time.Now(), ends("a")...)
+			time.Sleep(2 * time.Minute)
+			s.arrive(s.serve(0, 3, "a"), with(report(1, 1, 1), sent{"a", 3})...)
+			time.Sleep(10 * time.Second)
+			s.expect(t, problem, 0)
+		})
+	}
+}
+
+// TestShownAgain: an older state shows a pod that is gone. A process that ends while it scrapes the pod sends no last
+// markers; one that lives must.
+func TestShownAgain(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, problem := newStory(), "has no last markers"
+			s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+			s.Gone("pod-1")
+			time.Sleep(5 * time.Second)
+			s.arrive(time.Now(), ends("a")...)
+			time.Sleep(2 * time.Minute)
+			s.Hidden(time.Now(), time.Now().Add(time.Minute))
+			time.Sleep(30 * time.Second)
+			s.arrive(time.Now(), report(0, 0, 0)...)
+			time.Sleep(time.Second)
+			if killed {
+				s.Ended("agent", Killed)
+				s.Started("agent")
+				problem = ""
+			}
+			time.Sleep(5 * time.Minute)
+			s.expect(t, problem, 0)
+		})
+	}
+}
+
+// TestRenamed: when labels of a pod change, the target with the labels before gets its last markers. A page that the
+// pod serves at that moment may be lost.
+func TestRenamed(t *testing.T) {
+	for _, ended := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, problem, lost := newStory(), "has no last markers", 6
+			s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+			time.Sleep(5 * time.Second)
+			s.Renamed("pod-1", "pod-2", labels.FromStrings("__address__", "10.0.0.1:15090", "__meta_pod", "pod-2"))
+			time.Sleep(5 * time.Second)
+			s.pod = "pod-2"
+			s.serve(0, 2, "a")
+			if ended {
+				problem, lost = "", 0
+				s.pod = "pod-1"
+				s.arrive(time.Now(), ends("a")...)
+				s.pod = "pod-2"
+			}
+			for n := range 12 {
+				time.Sleep(10 * time.Second)
+				s.arrive(s.serve(0, float64(n), "a"), with(report(1, 1, 1), sent{"a", float64(n)})...)
+			}
+			s.expect(t, problem, lost)
+		})
+	}
+}
