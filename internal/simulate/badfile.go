@@ -21,7 +21,7 @@ func badFiles() []badFile {
 		{"no YAML", instead("scrape_configs:\n", "scrape_configs: [\n")},
 		{"half a file", func(good string) string { return good[:strings.Index(good, "remote_write:")+20] }},
 		{"an unknown key", instead("scrape_configs:\n", "scrape_confiks: []\nscrape_configs:\n")},
-		{"an invalid regex", instead("{source_labels: [__meta_pod],", "{source_labels: [__meta_pod], regex: '(',")},
+		{"an invalid regex", instead("{target_label: rev,", "{target_label: rev, regex: '(',")},
 		{"a job twice", instead("remote_write:\n", "- job_name: envoy\nremote_write:\n")},
 		{"no file with the certificates of targets",
 			instead("  metrics_path:", "  tls_config: {ca_file: /does/not/exist}\n  metrics_path:")},

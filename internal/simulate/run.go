@@ -97,7 +97,10 @@ func (w *world) start(r *runner) {
 		return
 	}
 	w.trace.add("agent %d does not start", r.n)
-	if r.failures++; r.failures == mostStarts {
+	if w.bad == nil {
+		r.failures++
+	}
+	if r.failures == mostStarts {
 		w.problem("agent %d does not start: %v", r.n, err)
 		return
 	}

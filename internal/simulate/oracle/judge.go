@@ -92,6 +92,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	}
 	before := d.states[b.rev]
 	s := d.stateOf(b.rev, o.processOf(b.from, b.time()))
+	isFirst := s.last.IsZero()
 	if s.target != nil && (s.ended || o.wasRemoved(s.target.job.JobName, s.last, b.time())) { // it is back
 		*s = liveness{process: s.process, live: map[string]labels.Labels{}}
 	}
@@ -107,7 +108,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		return
 	}
 	o.judgeHandover(receiver, p, t, before, b)
-	if s.last.IsZero() {
+	if isFirst {
 		o.judgeFirst(receiver, p, s, c, t, b)
 	}
 	o.judgeInterval(receiver, p, s, t, b)
