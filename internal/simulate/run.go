@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
@@ -23,6 +22,7 @@ type options struct {
 
 	Dir       string // for the files of the agents
 	KeepTrace bool
+	Schedule  []scheduledFault  // nil: drawn from the seed
 	Watch     func(line string) // called with each line of the trace; nil: not called
 }
 
@@ -36,6 +36,7 @@ type result struct {
 	Happened  map[string]int // faults by kind
 	Compared  oracle.Counts
 	Errors    []string // the first messages of errors
+	Signs     signs    // what logs and metrics told
 }
 
 // event is something that happens at a time.
@@ -70,7 +71,7 @@ func run(o options) result {
 	}
 	res.Happened = w.happened
 	res.Trace, res.Simulated, res.Compared = w.trace, time.Since(begun), w.oracle.Counts()
-	res.Errors = w.logs.errors
+	res.Errors, res.Signs = w.logs.errors, w.signs
 	return res
 }
 
@@ -109,7 +110,10 @@ func (w *world) plan(res *result) []event {
 	}
 	var events []event
 	add := func(at time.Duration, do func()) { events = append(events, event{at, do}) }
-	faults := schedule(w.opts)
+	faults := w.opts.Schedule
+	if faults == nil {
+		faults = schedule(w.opts)
+	}
 	res.Scheduled = len(faults)
 	if w.opts.Faults >= 0 && w.opts.Faults < len(faults) {
 		faults = faults[:w.opts.Faults]
@@ -124,6 +128,7 @@ func (w *world) plan(res *result) []event {
 		if f.For > 0 {
 			add(f.At+f.For, func() {
 				w.trace.add("end of %v", f)
+				w.noteSigns()
 				if end != nil {
 					end()
 				}
@@ -131,6 +136,7 @@ func (w *world) plan(res *result) []event {
 		}
 	}
 	for from := warmUp; from < w.opts.Duration; from += episode + calm {
+		add(from+episode+calm-settle, w.readScrapes)
 		add(from+episode+calm, w.judge)
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
@@ -158,26 +164,11 @@ func (w *world) judge() {
 		}
 	}
 	w.oracle.Judge(time.Now().Add(-settle))
-	lost, explainedBy := w.oracle.Counts().Lost, map[string]float64{}
-	for _, r := range w.agents {
-		for d, n := range r.droppedSamples() {
-			explainedBy[d.endpoint] += n
-			if !mayDrop(d.reason, w.happened) {
-				w.problem("agent %d: %v samples for %s are dropped as %s, and no fault is a reason for it", r.n, n,
-					d.endpoint, d.reason)
-			}
-		}
-	}
-	for _, name := range receiverNames {
-		w.receivers[name].Forget(time.Now().Add(-longestAbsence).UnixMilli())
-		explained := explainedBy[name]
-		if float64(lost[name]) > explained {
-			examples := w.oracle.Losses(name)
-			w.problem("receiver %s: %d samples are lost, counters explain %v:\n\t%s", name, lost[name], explained,
-				strings.Join(examples[:min(len(examples), 5)], "\n\t"))
-		}
-		w.trace.add("judged %s: lost %d", name, lost[name])
-	}
+	w.judgeLosses()
+	w.judgeScrapes()
+	w.judgeLogs()
+	w.judgePages()
+	w.noteSigns()
 }
 
 // end lets all pods go, compares what is left, and checks that nothing is left in the agents. Then it stops them.
@@ -186,7 +177,9 @@ func (w *world) end() {
 	for _, p := range slices.Clone(w.pods) {
 		w.death(p)
 	}
-	time.Sleep(4*w.opts.Interval + calm)
+	time.Sleep(4*w.opts.Interval + calm - settle)
+	w.readScrapes()
+	time.Sleep(settle)
 	w.judge()
 	for _, r := range w.agents {
 		if r.process == nil {

@@ -31,21 +31,23 @@ func receiverAddress(n int) string { return fmt.Sprintf("10.0.3.%d", n+1) }
 
 // world is everything outside the agents, and the agents.
 type world struct {
-	opts       options
-	network    *network.Network
-	oracle     *oracle.Oracle
-	trace      *trace
-	logs       *logs
-	receivers  map[string]*receiver.Receiver
-	agents     []*runner
-	configured *revision      // the oracle's current revision
-	happened   map[string]int // faults so far, by kind
-	events     []event        // still to come, sorted by time
-	pods       []*pod         // sorted by birth; changed only by run's goroutine and with mu held
-	born       int            // pods started so far
-	free       []string       // addresses that a pod had
-	births     *rand.Rand
-	reloads    *rand.Rand
+	opts         options
+	network      *network.Network
+	oracle       *oracle.Oracle
+	trace        *trace
+	logs         *logs
+	receivers    map[string]*receiver.Receiver
+	agents       []*runner
+	configured   *revision // the oracle's current revision
+	signs        signs
+	lossesBefore lossesBefore
+	happened     map[string]int // faults so far, by kind
+	events       []event        // still to come, sorted by time
+	pods         []*pod         // sorted by birth; changed only by run's goroutine and with mu held
+	born         int            // pods started so far
+	free         []string       // addresses that a pod had
+	births       *rand.Rand
+	reloads      *rand.Rand
 
 	discovery  *http.Server
 	discovered chan error
@@ -73,6 +75,7 @@ type pod struct {
 	host                 *network.Host
 	listener             net.Listener
 	ended                chan struct{}
+	born                 time.Time
 }
 
 func newWorld(o options) (*world, error) {
@@ -116,7 +119,7 @@ func (w *world) birth() error {
 	n := w.born
 	w.born++
 	p := &pod{name: fmt.Sprintf("pod-%d-%04x", n, w.births.Uint32N(1<<16)), workload: fmt.Sprint("app-", n%7),
-		addr: fmt.Sprintf("10.1.%d.%d", n/200, n%200+1), ended: make(chan struct{})}
+		addr: fmt.Sprintf("10.1.%d.%d", n/200, n%200+1), ended: make(chan struct{}), born: time.Now()}
 	if len(w.free) > 0 && w.births.IntN(2) == 0 {
 		p.addr, w.free = w.free[0], w.free[1:]
 	}

@@ -29,6 +29,8 @@ func (o *Oracle) Judge(until time.Time) {
 		for _, r := range o.names {
 			o.judgePod(r, p, until)
 		}
+		o.judgeElsewhere(p)
+		o.countScrapes(p, until)
 	}
 	o.judged = until
 	o.forget(until)
@@ -104,12 +106,19 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		all = o.expectFailure(receiver, p, s, t, b)
 	}
 	s.last = b.time()
+	if !value.IsStaleNaN(b.up) {
+		o.noteScrape(receiver, c, t, b)
+	}
 	expected := c.expectedAt(receiver, all)
 	longest := t.timeout() + time.Second
 	for _, later := range o.configs { // rules of an endpoint are those at the end of the scrape
 		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) && b.differs(expected) {
 			expected = later.expectedAt(receiver, all)
 		}
+	}
+	if b.up != 1 {
+		o.noteElsewhere(c, b, all)
+		delete(o.elsewhere[batchKey{b.rev, b.at}].samples, receiver)
 	}
 	o.compare(receiver, p, b, expected)
 }
@@ -237,17 +246,9 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 				math.Float64frombits(got), key)
 		}
 	}
-	if lost > 0 && !o.excusedBy(b.from, b.time(), b.time()) {
-		o.lose(receiver, lost, "%d of %d samples of %s at %s are missing, such as %s", lost,
-			len(expected), p.name, clock(b.time()), example)
-	}
-}
-
-// lose counts lost samples. The simulation decides whether counters explain them.
-func (o *Oracle) lose(receiver string, n int, format string, args ...any) {
-	o.counts.Lost[receiver] += n
-	if len(o.losses[receiver]) < maxProblems {
-		o.losses[receiver] = append(o.losses[receiver], fmt.Sprintf(format, args...))
+	if lost > 0 {
+		o.lose(receiver, lost, o.excusedBy(b.from, b.time(), b.time()), fmt.Sprintf(
+			"%d of %d samples of %s at %s are missing, such as %s", lost, len(expected), p.name, clock(b.time()), example))
 	}
 }
 
@@ -337,43 +338,6 @@ func (p *pod) pageAt(receiver string, t *target, b *batch, good bool) *page {
 		}
 	}
 	return nil
-}
-
-// judgeLostPages counts the samples of pages before a time that have no batch. Earlier batches are judged already.
-func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until time.Time) {
-	for _, pg := range p.pages {
-		c, t := o.targetAt(p, pg.start)
-		if t == nil || pg.judged[receiver] || !pg.start.Before(until.Add(-t.early())) {
-			continue
-		}
-		pg.judged[receiver] = true
-		switch {
-		case !pg.good(): // whether a failed scrape has a batch shows in the gaps between batches
-		case c.sentOf(receiver, t.report["up"]) == "": // the receiver is no endpoint
-		case o.excuses(p, pg):
-			o.counts.Excused++
-		default:
-			o.judgeLostPage(receiver, p, d, t, pg)
-		}
-	}
-}
-
-// excuses reports whether the samples of a page may be lost: the process, the target or the configuration ended while
-// it was read.
-func (o *Oracle) excuses(p *pod, pg *page) bool {
-	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
-	return gone || o.excusedBy(pg.by, pg.start, pg.end) ||
-		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
-}
-
-// judgeLostPage counts the samples of a page, of its report and its markers as lost.
-func (o *Oracle) judgeLostPage(receiver string, p *pod, d *delivered, t *target, pg *page) {
-	live, kept := t.kept(pg)
-	if s := d.states[t.labels.Get("rev")]; s != nil {
-		kept += len(vanished(s.live, live))
-		s.live, s.complete = live, true
-	}
-	o.lose(receiver, kept+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
 }
 
 // targetAt returns the configuration that was in force at a time, and the target that it makes of a pod, or nil.

@@ -28,8 +28,10 @@ type Oracle struct {
 	fragile   []span
 	quietFrom time.Time // agents run since, without a kill or stop
 	problems  []string
-	losses    map[string][]string // by receiver
+	losses    map[string]*missing // by receiver
 	counts    Counts
+	elsewhere map[batchKey]*elsewhere // of the pod that is judged
+	scraped   map[batchKey]*scraped   // of the pod that is judged
 }
 
 // Counts says how much the oracle has seen: Pages were served, Samples stored, Batches compared.
@@ -44,6 +46,7 @@ type Counts struct {
 type life struct {
 	from, to time.Time // to: zero while it runs
 	end      End
+	scrapes  Scrapes // that Judge has seen
 }
 
 // End is how a process ends.
@@ -84,6 +87,7 @@ type page struct {
 	partial    bool        // the page has a bad line; its series count as shown although the scrape fails
 	samples    []sidecar.Sample
 	judged     map[string]bool // names of receivers for which it was compared
+	lostBy     int             // how many receivers lack it although it was scraped
 }
 
 // good reports whether a scrape has got the page.
@@ -130,7 +134,8 @@ func (b *batch) time() time.Time { return time.UnixMilli(b.at) }
 // New returns an oracle for receivers with these names.
 func New(receivers ...string) *Oracle {
 	o := &Oracle{pods: map[string]*pod{}, lives: map[string][]*life{}, receivers: map[string]*arrivals{},
-		strangers: map[string]bool{}, losses: map[string][]string{}, names: slices.Sorted(slices.Values(receivers)),
+		strangers: map[string]bool{}, losses: map[string]*missing{}, elsewhere: map[batchKey]*elsewhere{},
+		scraped: map[batchKey]*scraped{}, names: slices.Sorted(slices.Values(receivers)),
 		counts: Counts{Lost: map[string]int{}}}
 	for _, name := range receivers {
 		o.receivers[name] = &arrivals{pods: map[string]*delivered{}, refs: map[*receiver.Series]ref{}}
@@ -252,16 +257,32 @@ func (s sink) Accept(from string, series *receiver.Series, x receiver.Sample) {
 	s.take(s.receivers[s.name], from, series, x)
 }
 
-// Late implements receiver.Sink. A sample may come late only if it has come before: after a lost answer, or after a
-// kill.
+// Late implements receiver.Sink. A sample may come late only if it has come before, whether it was stored or refused:
+// after a lost answer, after a kill, or when the network delivers a request of a connection that was given up.
 func (s sink) Late(from string, series *receiver.Series, x receiver.Sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if x.Time < s.judged.UnixMilli() || s.receivers[s.name].has(series, x) {
+	l, it := s.lossesOf(s.name), repetition{series.Key, x.Time}
+	switch {
+	case x.Time < s.judged.UnixMilli() || s.receivers[s.name].has(series, x):
+		count(l.repeated, it, &l.Repeated)
+		return
+	case l.refused[it]:
 		return
 	}
 	s.problem("%s: %s of %s at %s is out of order and had not arrived before", s.name, series.Key, from,
 		clock(time.UnixMilli(x.Time)))
+}
+
+// Refuse implements receiver.Sink.
+func (s sink) Refuse(_ string, series *receiver.Series, x receiver.Sample) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, it := s.lossesOf(s.name), repetition{series.Key, x.Time}
+	l.refused[it] = true
+	if x.Time < s.judged.UnixMilli() || s.receivers[s.name].has(series, x) {
+		count(l.denied, it, &l.Denied)
+	}
 }
 
 // has reports whether the receiver has stored a sample that Judge has not seen.
@@ -341,11 +362,4 @@ func (o *Oracle) problem(format string, args ...any) {
 	if len(o.problems) < maxProblems {
 		o.problems = append(o.problems, clock(time.Now())+" "+fmt.Sprintf(format, args...))
 	}
-}
-
-// Losses describes the first losses of a receiver. They are a problem only if no counter explains them.
-func (o *Oracle) Losses(receiver string) []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Clone(o.losses[receiver])
 }

@@ -77,6 +77,9 @@ func (o *Oracle) forget(until time.Time) {
 	o.disturbed = slices.DeleteFunc(o.disturbed, func(s span) bool { return s.to.Before(old) })
 	ended := func(s span) bool { return s.to.Before(hour) }
 	o.blind, o.fragile = slices.DeleteFunc(o.blind, ended), slices.DeleteFunc(o.fragile, ended)
+	for _, l := range o.losses {
+		l.forget(hour)
+	}
 	for host, lives := range o.lives { // the last one stays: batches of it may still come
 		n := 0
 		for n+1 < len(lives) && lives[n].to.Before(hour) {
