@@ -24,13 +24,16 @@ func (w *world) judgeLosses() {
 	for _, r := range w.agents {
 		for d, n := range r.droppedSamples() {
 			all[d] += n
-			if !mayDrop(d.reason, w.happened) {
-				w.problem("agent %d: %v samples for %s are dropped as %s, and no fault is a reason for it", r.n, n,
-					d.endpoint, d.reason)
-			}
 		}
 	}
 	before, amnesia := w.lossesBefore, w.amnesia()
+	for d, n := range all {
+		if causes := dropCauses[d.reason]; n > before.dropped[d] && !w.happenedLately(causes...) &&
+			!(amnesia && d.reason == "refused") {
+			w.problem("%v samples for %s are dropped as %s, and no fault is a reason for it", n-before.dropped[d],
+				d.endpoint, d.reason)
+		}
+	}
 	w.lossesBefore = lossesBefore{map[string]oracle.Losses{}, all, maps.Clone(w.happened)}
 	for _, name := range receiverNames {
 		w.receivers[name].Forget(time.Now().Add(-longestAbsence).UnixMilli())
@@ -61,14 +64,27 @@ func (w *world) judgeLosses() {
 // amnesia reports whether a process may have begun since the last judgement without what the process before had written
 // last: after a power cut, or after any end while the disk failed.
 func (w *world) amnesia() bool {
-	since := func(prefixes ...string) bool {
-		for kind, n := range w.happened {
-			if n > w.lossesBefore.happened[kind] &&
-				slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(kind, p) }) {
-				return true
-			}
+	return w.happenedLately("agent: power cut") ||
+		w.happenedLately("disk: ") && w.happenedLately("agent: kill -9", "agent: SIGTERM")
+}
+
+// dropCauses has the kinds of faults after which agents may drop samples for a reason, by the beginning of their names.
+var dropCauses = map[string][]string{
+	"refused":          {"receiver: 400"},
+	"isolation_budget": {"receiver: 400 for some series, only 1.0", "receiver: only 1.0"},
+	"disk_full":        {"disk: "},
+	"queue_error":      {"disk: "},
+	"damaged":          {"disk: ", "agent: power cut"},
+	"abandoned":        {"disk: "},
+}
+
+// happenedLately reports whether a fault has happened since the last judgement whose kind begins with one of the names.
+func (w *world) happenedLately(names ...string) bool {
+	for kind, n := range w.happened {
+		if n > w.lossesBefore.happened[kind] &&
+			slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(kind, name) }) {
+			return true
 		}
-		return false
 	}
-	return since("agent: power cut") || since("disk: ") && since("agent: kill -9", "agent: SIGTERM")
+	return false
 }

@@ -126,7 +126,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 // expectEnd returns what the last batch of a target has: markers for all its series.
 func (o *Oracle) expectEnd(receiver string, p *pod, s *liveness, t *target, b *batch) []expectation {
 	o.counts.Ended++
-	o.judgeReason(receiver, p, b)
+	o.judgeReason(receiver, p, t, b)
 	all := markers(slices.Collect(maps.Values(s.live)))
 	for _, name := range reportNames {
 		all = append(all, expectation{t.report[name], marker()})
@@ -149,11 +149,10 @@ func (o *Oracle) expectPage(receiver string, p *pod, s *liveness, t *target, b *
 	all = append(all, markers(gone)...)
 	n := float64(len(pg.samples))
 	added := atMost(n)
-	if s.complete && len(gone) == 0 && len(s.live) == len(live) &&
-		!o.changedIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
-		added = exactly(0)
+	if s.complete && !o.changedIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
+		added = exactly(float64(len(vanished(live, s.known)))) // those that were not there before
 	}
-	s.live, s.complete = live, true
+	s.show(live)
 	return append(all, t.reportOf(1, exactly(n), exactly(float64(kept)), added)...)
 }
 
@@ -387,10 +386,11 @@ func (o *Oracle) judgeForgotten(receiver string, p *pod, d *delivered, until tim
 	}
 }
 
-// judgeReason checks that a target that gets its last markers is gone.
-func (o *Oracle) judgeReason(receiver string, p *pod, b *batch) {
+// judgeReason checks that a target that gets its last markers is gone, or was replaced by a reload before.
+func (o *Oracle) judgeReason(receiver string, p *pod, t *target, b *batch) {
 	gone := !p.to.IsZero() && b.time().After(p.to.Add(-time.Minute))
-	if !gone && !o.changedIn(b.time().Add(-2*time.Minute), b.time().Add(time.Second)) {
+	replaced := o.replacedAfter(p, t, b.time().Add(-2*time.Minute))
+	if !gone && (replaced.IsZero() || replaced.After(b.time().Add(time.Second))) {
 		o.problem("%s: %s got its last markers at %s, but it is there", receiver, p.name, clock(b.time()))
 	}
 }
@@ -401,14 +401,18 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	if s.ended || s.target == nil {
 		return
 	}
-	if p.to.IsZero() {
+	gone := p.to
+	if at := o.replacedAfter(p, s.target, s.last); !at.IsZero() && (gone.IsZero() || at.Before(gone)) {
+		gone = at
+	}
+	if gone.IsZero() {
 		return
 	}
-	by := o.found(p.to).Add(4 * s.target.interval())
+	by := o.found(gone).Add(4 * s.target.interval())
 	if until.Before(by) || !s.process.alive(by) {
 		return
 	}
-	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(p.to))
+	o.problem("%s: %s is gone since %s and has no last markers", receiver, p.name, clock(gone))
 	s.ended = true
 }
 

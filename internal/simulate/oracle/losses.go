@@ -140,7 +140,7 @@ func (o *Oracle) lostPage(d *delivered, t *target, pg *page, scraped bool) (all 
 	if s := d.states[t.labels.Get("rev")]; s != nil {
 		all = append(all, markers(vanished(s.live, live))...)
 		if scraped {
-			s.live, s.complete = live, true
+			s.show(live)
 		}
 	}
 	n := float64(len(pg.samples))

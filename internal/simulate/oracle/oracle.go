@@ -116,7 +116,16 @@ type liveness struct {
 	last     time.Time                // of the last scrape; zero: none since the process began
 	ended    bool                     // its last markers have arrived
 	target   *target
-	complete bool // the last page was good
+	complete bool                     // the last page was good
+	known    map[string]labels.Labels // series of the last good page that was not empty: a series is new beside them
+}
+
+// show notes the series of a good page.
+func (s *liveness) show(live map[string]labels.Labels) {
+	s.live, s.complete = live, true
+	if len(live) > 0 {
+		s.known = live
+	}
 }
 
 // batch are the samples of a target with one time.

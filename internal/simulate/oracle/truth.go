@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 )
 
@@ -58,6 +60,17 @@ func (o *Oracle) changedIn(from, to time.Time) bool {
 	return slices.ContainsFunc(o.configs, func(c *inForce) bool {
 		return !c.from.Before(from) && !c.from.After(to)
 	})
+}
+
+// replacedAfter returns when the first configuration after a time came in force that makes another target of a pod, or
+// none. Zero: there is none.
+func (o *Oracle) replacedAfter(p *pod, t *target, after time.Time) time.Time {
+	for _, c := range o.configs {
+		if other := c.targetOf(p); c.from.After(after) && (other == nil || !labels.Equal(other.labels, t.labels)) {
+			return c.from
+		}
+	}
+	return time.Time{}
 }
 
 // forget drops what has been judged.
