@@ -79,7 +79,7 @@ var allowed = map[string][]string{
 	"simulate/oracle":    {"simulate/receiver", "simulate/sidecar"},
 	"simulate": {
 		"agent", "chance", "config", "simulate/disk", "simulate/network", "simulate/onecpu", "simulate/oracle",
-		"simulate/receiver", "simulate/sidecar", "via", "web",
+		"scrape", "simulate/receiver", "simulate/sidecar", "via", "web", // scrape: the status that pages show
 	},
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {

@@ -53,8 +53,8 @@ func (w *world) judgeLosses() {
 				strings.Join(examples[max(0, len(examples)-5):], "\n\t"))
 		}
 		if most := l.Most(amnesia) + doubtful; counted > most {
-			w.problem("receiver %s: counters say that %d samples were dropped, at most %d can be: %+v, %v", name, counted,
-				most, l, all)
+			w.problem("receiver %s: counters say that %d samples were dropped, at most %d can be: %+v, %v", name,
+				counted, most, l, all)
 		}
 		w.lossesBefore.losses[name] = total
 		w.trace.add("judged %s: lost %d, counted %d", name, l.Lost, counted)

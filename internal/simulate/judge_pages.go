@@ -47,14 +47,15 @@ func (r *runner) judgeTargets(scraped map[string]int, wrong func(string, ...any)
 			r.judgeTarget(name, t, wrong)
 		}
 		if n := len(pool.Targets) + pool.Others; n != len(w.pods) || pool.DroppedCount != 0 || len(pool.Errors) != 0 {
-			wrong("%d targets here and at other shards, want %d; %d dropped, errors %q", n, len(w.pods), pool.DroppedCount,
-				pool.Errors)
+			wrong("%d targets here and at other shards, want %d; %d dropped, errors %q", n, len(w.pods),
+				pool.DroppedCount, pool.Errors)
 		}
 	}
 	for name, want := range map[string]int{
 		"envoy_scraper_scrape_targets": len(targets), "envoy_scraper_scrape_series": r.process.agent.Table().Len(),
-		"envoy_scraper_scrape_other_shards_targets": len(w.pods) - len(targets), "envoy_scraper_scrape_slowed_targets": 0,
-		"envoy_scraper_scrape_invalid_targets": 0, "envoy_scraper_scrape_job_series": kept,
+		"envoy_scraper_scrape_other_shards_targets": len(w.pods) - len(targets),
+		"envoy_scraper_scrape_slowed_targets":       0,
+		"envoy_scraper_scrape_invalid_targets":      0, "envoy_scraper_scrape_job_series": kept,
 	} {
 		if got := r.process.total(name); int(got) != want {
 			wrong("%s is %v, want %d", name, got, want)
@@ -112,7 +113,8 @@ func (r *runner) judgeEndpoints(wrong func(string, ...any)) {
 				"and are %d more now", e.Name, before, found)
 		}
 		if r.process.backlog[e.Name] = found; found < 0 {
-			wrong("endpoint %s: %d scraped samples are neither accepted, delivered, dropped nor pending", e.Name, -found)
+			wrong("endpoint %s: %d scraped samples are neither accepted, delivered, dropped nor pending", e.Name,
+				-found)
 		}
 	}
 }

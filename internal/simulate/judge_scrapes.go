@@ -38,7 +38,8 @@ func (w *world) judgeScrapes() {
 			{"scraped samples", told.samples, float64(seen.Samples), unsure * float64(w.mostSeries()), seen.Unknown},
 		} {
 			if c.told < c.seen-c.unsure || c.told > c.seen+c.unsure && !hidden && !c.unknown {
-				w.problem("agent %d counts %v %s, but %v have arrived (%v unsure)", r.n, c.told, c.name, c.seen, c.unsure)
+				w.problem("agent %d counts %v %s, but %v have arrived (%v unsure)", r.n, c.told, c.name, c.seen,
+					c.unsure)
 			}
 		}
 	}

@@ -280,7 +280,7 @@ func (r *Receiver) alreadyDelivered(samples int, a Answer) {
 	defer r.mu.Unlock()
 	r.up()
 	if r.logLimit.Allow(lineDelivered) {
-		r.log.Info("remote write endpoint already has samples: of an earlier process, or of a try whose answer was lost",
+		r.log.Info("remote write endpoint already has samples of an earlier process, or of a try whose answer was lost",
 			zap.Int("samples", samples), zap.String("answer", a.Message))
 	}
 }

@@ -247,7 +247,8 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 	}
 	if lost > 0 {
 		o.lose(receiver, lost, o.excusedBy(b.from, b.time(), b.time()), fmt.Sprintf(
-			"%d of %d samples of %s at %s are missing, such as %s", lost, len(expected), p.name, clock(b.time()), example))
+			"%d of %d samples of %s at %s are missing, such as %s", lost, len(expected), p.name,
+			clock(b.time()), example))
 	}
 }
 

@@ -16,8 +16,8 @@ type Losses struct {
 	// Forgiven samples are missing, and the process that had scraped them ended before they were safe. It may have
 	// counted some of them as dropped before.
 	Forgiven int
-	// Denied samples had arrived, and came again because the answer was lost. Then the receiver refused their series for
-	// a reason other than their time, so an agent cannot know that they had arrived.
+	// Denied samples had arrived, and came again because the answer was lost. Then the receiver refused their series
+	// for a reason other than their time, so an agent cannot know that they had arrived.
 	Denied int
 	// Repeated samples had arrived, and came again after newer ones of their series. An agent knows that, and does not
 	// count them, unless the position of its queue was lost with the disk.

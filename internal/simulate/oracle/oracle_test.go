@@ -34,6 +34,7 @@ type story struct {
 	sink   receiver.Sink
 	series map[string]*receiver.Series
 	lines  map[string]*sidecar.Series
+	pass   func(time.Duration) // lets time pass
 }
 
 func newStory() *story {

@@ -67,25 +67,25 @@ func TestRules(t *testing.T) {
 		}},
 		"up=0 for no reason": {problem: "up=0 at", play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.fail()
 		}},
 		"up=0 while the pod is disturbed": {play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.Disturbed("pod-1", time.Now(), time.Now().Add(time.Second))
 			s.fail()
 		}},
 		"up=0 while all pods are disturbed": {play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.Disturbed("", time.Now(), time.Now().Add(time.Second))
 			s.fail()
 		}},
 		"up=0 while another pod is disturbed": {problem: "up=0 at", play: func(s *story) {
 			s.Born("pod-2", labels.FromStrings("__address__", "10.0.0.2:15090", "__meta_pod", "pod-2"))
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.Disturbed("pod-2", time.Now(), time.Now().Add(time.Second))
 			s.fail()
 			s.Gone("pod-2")
@@ -93,17 +93,17 @@ func TestRules(t *testing.T) {
 		"up=0 after the disturbance": {problem: "up=0 at", play: func(s *story) {
 			s.good(1)
 			s.Disturbed("pod-1", time.Now(), time.Now().Add(time.Second))
-			time.Sleep(turn)
+			s.pass(turn)
 			s.fail()
 		}},
 		"twice in one interval": {problem: "within one scrape interval", play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn / 4)
+			s.pass(turn / 4)
 			s.good(2)
 		}},
 		"last markers of a pod that lives": {problem: "but it is there", play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.end()
 		}},
 		"no markers while discovery is blind": {play: func(s *story) {
@@ -118,85 +118,87 @@ func TestRules(t *testing.T) {
 		}},
 		"a page just before a kill": {lost: Losses{Forgiven: 6}, play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.serve(0, 2, "a")
-			time.Sleep(time.Second / 2)
+			s.pass(time.Second / 2)
 			s.restart(Killed)
 		}},
 		"a page two seconds before a kill": {lost: Losses{Lost: 6}, play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.serve(0, 2, "a")
-			time.Sleep(2 * time.Second)
+			s.pass(2 * time.Second)
 			s.restart(Killed)
 		}},
 		"a page two seconds before a power cut": {lost: Losses{Forgiven: 6}, play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.serve(0, 2, "a")
-			time.Sleep(2 * time.Second)
+			s.pass(2 * time.Second)
 			s.restart(PowerCut)
 		}},
 		"a page long before a power cut": {lost: Losses{Lost: 6}, play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.serve(0, 2, "a")
-			time.Sleep(3 * time.Second)
+			s.pass(3 * time.Second)
 			s.restart(PowerCut)
 		}},
 		"a kill after a failing disk": {lost: Losses{Forgiven: 6}, play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.Fragile(time.Now().Add(-time.Second), time.Now().Add(time.Second))
 			s.serve(0, 2, "a")
-			time.Sleep(8 * time.Second)
+			s.pass(8 * time.Second)
 			s.restart(Killed)
 		}},
 		"a stop after a failing disk": {lost: Losses{Lost: 6}, play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.Fragile(time.Now().Add(-time.Second), time.Now().Add(time.Second))
 			s.serve(0, 2, "a")
-			time.Sleep(8 * time.Second)
+			s.pass(8 * time.Second)
 			s.restart(Stopped)
 		}},
 		"last markers after a reload that keeps the target": {problem: "but it is there", play: func(s *story) {
 			s.good(1)
 			s.drop("b")
-			time.Sleep(turn)
+			s.pass(turn)
 			s.end()
 		}},
-		"no last markers after a reload that replaces the target": {problem: "has no last markers", play: func(s *story) {
-			s.good(1)
-			time.Sleep(turn / 2)
-			s.remove()
-			time.Sleep(5 * time.Minute)
-		}},
+		"no last markers after a reload that replaces the target": {
+			problem: "has no last markers", play: func(s *story) {
+				s.good(1)
+				s.pass(turn / 2)
+				s.remove()
+				s.pass(5 * time.Minute)
+			}},
 		"last markers after a reload that replaces the target": {play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn / 2)
+			s.pass(turn / 2)
 			s.remove()
-			time.Sleep(turn)
+			s.pass(turn)
 			s.end()
 		}},
 		"a second configuration": {problem: "2, want NaN", play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.drop("a")
-			time.Sleep(turn)
+			s.pass(turn)
 			s.good(2)
 		}},
 		"a second configuration that is obeyed": {play: func(s *story) {
 			s.good(1)
-			time.Sleep(turn)
+			s.pass(turn)
 			s.drop("a")
-			time.Sleep(turn)
+			s.pass(turn)
 			s.arrive(s.serve(0, 2, "a"), with(report(1, 1, 0), sent{"a", stale})...)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStory()
+				s.pass = func(d time.Duration) { time.Sleep(d) }
 				time.Sleep(5 * time.Minute) // as long as a change of the configuration may matter
 				tc.play(s)
 				if s.alive() { // so that it is not found forgotten
@@ -224,7 +226,7 @@ func (s *story) alive() bool { return s.pods["pod-1"].to.IsZero() }
 func (s *story) restart(how End) {
 	s.Ended("agent", how)
 	s.Started("agent")
-	time.Sleep(turn)
+	s.pass(turn)
 	s.good(9)
 }
 

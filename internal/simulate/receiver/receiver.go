@@ -56,8 +56,8 @@ type pause struct{ from, to time.Time }
 // before it got the answer.
 const underWay = 500 * time.Millisecond
 
-// Sink takes what a receiver stores, what it refuses because it is late, and what it refuses because of a fault. from is
-// the host that sent it.
+// Sink takes what a receiver stores, what it refuses because it is late, and what it refuses because of a fault. from
+// is the host that sent it.
 type Sink interface {
 	Accept(from string, s *Series, x Sample)
 	Late(from string, s *Series, x Sample)
