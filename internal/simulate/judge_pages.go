@@ -19,8 +19,8 @@ func (w *world) judgePages() {
 		wrong := func(format string, args ...any) {
 			w.problem("agent %d: %s", r.n, fmt.Sprintf(format, args...))
 		}
-		r.judgeTargets(scraped, wrong)
-		r.judgeEndpoints(wrong)
+		targets := r.judgeTargets(scraped, wrong)
+		r.judgeEndpoints(targets, wrong)
 		r.judgeHistory(wrong)
 		r.judgeDiscovery(wrong)
 	}
@@ -35,8 +35,9 @@ func (w *world) judgePages() {
 	}
 }
 
-// judgeTargets checks the targets of an agent, and that its table has the series of their last pages and no others.
-func (r *runner) judgeTargets(scraped map[string]int, wrong func(string, ...any)) {
+// judgeTargets checks the targets of an agent, and that its table has the series of their last pages and no others. It
+// returns how many targets there are.
+func (r *runner) judgeTargets(scraped map[string]int, wrong func(string, ...any)) int {
 	w, kept := r.world, 0
 	var targets []string
 	for _, pool := range r.process.agent.Sources().Targets() {
@@ -64,6 +65,7 @@ func (r *runner) judgeTargets(scraped map[string]int, wrong func(string, ...any)
 	if n, want := r.process.agent.Table().Len(), w.oracle.LiveSeries(targets); n != want {
 		wrong("%d series are in the table, but targets have %d", n, want)
 	}
+	return len(targets)
 }
 
 // judgeTarget checks the status of one target.
@@ -86,14 +88,14 @@ func (r *runner) judgeTarget(name string, t scrape.TargetStatus, wrong func(stri
 	}
 }
 
-// judgeEndpoints checks the endpoints of an agent.
-func (r *runner) judgeEndpoints(wrong func(string, ...any)) {
+// judgeEndpoints checks the endpoints of an agent with a number of targets: without targets it sends nothing.
+func (r *runner) judgeEndpoints(targets int, wrong func(string, ...any)) {
 	all := r.process.agent.Sources().Endpoints()
 	if len(all) != len(receiverNames) {
 		wrong("%d endpoints, want %d", len(all), len(receiverNames))
 	}
 	for _, e := range all {
-		if e.Unreachable || time.Since(e.LastSuccess) > settle && len(r.world.pods) > 0 {
+		if e.Unreachable || time.Since(e.LastSuccess) > settle && targets > 0 {
 			wrong("endpoint %s: unreachable %v, last success at %v", e.Name, e.Unreachable, e.LastSuccess)
 		}
 		if e.Lanes < r.revision.minLanes || e.Lanes > max(r.revision.maxLanes, r.revision.minLanes) {
