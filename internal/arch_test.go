@@ -78,8 +78,9 @@ var allowed = map[string][]string{
 	"simulate/receiver":  {"simulate/faultlist"},
 	"simulate/oracle":    {"simulate/receiver", "simulate/sidecar"},
 	"simulate": {
-		"agent", "chance", "config", "simulate/apiserver", "simulate/cluster", "simulate/disk", "simulate/network",
-		"simulate/onecpu", "simulate/oracle", "simulate/receiver", "simulate/sidecar", "via", "web",
+		"agent", "chance", "config", "scrape", "simulate/apiserver", "simulate/cluster", "simulate/disk",
+		"simulate/network", "simulate/onecpu", "simulate/oracle", "simulate/receiver", "simulate/sidecar", "via", "web",
+		// scrape: the status that pages show
 	},
 	// web reads their Status() and the lines of history, shows reports of diagnose, and asks cost for reports
 	"web": {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
@@ -51,6 +52,11 @@ type process struct {
 	host   *network.Host
 	cancel context.CancelFunc
 	done   chan error
+	killed atomic.Bool
+
+	began   time.Time
+	scrapes *scrapeCounters // not yet judged; nil: none were read
+	backlog map[string]int  // by endpoint: samples found in the queue at the start, as counters say (judgeEndpoints)
 }
 
 // Memory for pages that a process reads concurrently, in bytes.
@@ -123,14 +129,15 @@ func (r *runner) start() error {
 		return err
 	}
 	r.lives++
-	p := &process{reg: prometheus.NewRegistry(), host: w.network.Host(agentAddress(r.n)), done: make(chan error, 1)}
+	p := &process{reg: prometheus.NewRegistry(), host: w.network.Host(agentAddress(r.n)), done: make(chan error, 1),
+		began: time.Now(), backlog: map[string]int{}}
 	p.agent, err = agent.Open(agent.Settings{
 		Config: cfg, Options: opts, StoragePath: "data", ScrapeMemory: r.memory, Via: via.Direct,
 		ViaLimits: via.DefaultLimits(), Web: web.Config{ListenAddress: opts.ListenAddress},
 	}, agent.World{
 		Dial: p.host.Dial, Listen: p.host.Listen, Files: r.disk, Host: fmt.Sprint("agent-", r.n),
 		Chance: chance.Seeded(w.opts.Seed).Of(fmt.Sprintf("agent %d life %d", r.n, r.lives)),
-	}, w.logs.logger(), p.reg)
+	}, w.logs.logger(&p.killed), p.reg)
 	if err != nil {
 		p.host.Kill()
 		return err
@@ -195,6 +202,7 @@ func (r *runner) kill(how oracle.End) {
 		return
 	}
 	r.process = nil
+	p.killed.Store(true)
 	p.addDropped(r.dropped)
 	r.world.oracle.Ended(agentAddress(r.n), how)
 	if how == oracle.PowerCut {
@@ -252,8 +260,13 @@ func (r *runner) droppedSamples() map[dropped]float64 {
 // dropped is a counter of dropped samples.
 type dropped struct{ endpoint, reason string }
 
-// addDropped adds the counters of a process to others. What write_relabel_configs drop is not lost.
+// addDropped adds the counters of a process to others.
 func (p *process) addDropped(to map[dropped]float64) {
+	p.eachDropped(func(d dropped, n float64) { to[d] += n })
+}
+
+// eachDropped calls do for each counter of dropped samples that is not 0. What write_relabel_configs drop is not lost.
+func (p *process) eachDropped(do func(d dropped, n float64)) {
 	families, err := p.reg.Gather()
 	if err != nil {
 		panic(err)
@@ -265,7 +278,7 @@ func (p *process) addDropped(to map[dropped]float64) {
 		for _, m := range f.GetMetric() {
 			d := dropped{labelOf(m, "endpoint"), labelOf(m, "reason")}
 			if v := m.GetCounter().GetValue(); v > 0 && d.reason != "write_relabel" {
-				to[d] += v
+				do(d, v)
 			}
 		}
 	}

@@ -2,7 +2,6 @@ package simulate
 
 import (
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
@@ -196,29 +195,4 @@ func (w *world) anyAgent(chance *rand.Rand) *runner { return w.agents[chance.Int
 func (w *world) disturb(pod string, d time.Duration) {
 	now := time.Now()
 	w.oracle.Disturbed(pod, now.Add(-w.opts.Timeout), now.Add(d+w.opts.Timeout+5*time.Second))
-}
-
-// mayDrop reports whether an agent may drop samples for a reason after faults of these kinds. The number is not
-// checked: counters may exceed what is lost, since a repeated request counts as refused although its samples have
-// arrived.
-func mayDrop(reason string, happened map[string]int) bool {
-	causes := map[string][]string{
-		"refused": {
-			"receiver: 400", "receiver: lost answers", "receiver: silent", "receiver: slow", "network: ", "agent: ",
-			"agents: ", "endpoints: ", "certificate: ",
-		},
-		"isolation_budget": {"receiver: 400", "receiver: only 1.0", "agents: "}, // only 1.0 may also be configured
-		"disk_full":        {"disk: "},
-		"queue_error":      {"disk: "},
-		"damaged":          {"disk: ", "agent: power cut", "agent: kill -9 at a call"},
-		"abandoned":        {"disk: "},
-	}
-	for kind, n := range happened {
-		for _, cause := range causes[reason] {
-			if n > 0 && strings.HasPrefix(kind, cause) {
-				return true
-			}
-		}
-	}
-	return false
 }

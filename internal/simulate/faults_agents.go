@@ -46,7 +46,7 @@ func agentKinds() []kind {
 			if p := w.anyPod(chance); p != nil { // so that the first page after the reload lacks series
 				p.envoy.Churn(2)
 			}
-			w.reload(w.revision.next(w.reloads))
+			w.reload(w.revision.next(w.reloads, w.opts.Exact))
 		}),
 		{name: "agent: reload of a bad file", weight: 3, lasts: true, begin: beginBadFile},
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
@@ -21,9 +20,11 @@ type options struct {
 	Agents     int           // number of agents at the start, and the most; the targets are divided among them
 	Kubernetes bool          // pods come from a cluster, through its API server, and not from an HTTP discovery
 	Faults     int           // how many faults of the schedule happen; -1: all
+	Exact      bool          // no fault of the schedule leaves open what agents must count, so counters are compared
 
 	Dir       string // for the files of the agents
 	KeepTrace bool
+	Schedule  []scheduledFault  // nil: drawn from the seed
 	Watch     func(line string) // called with each line of the trace; nil: not called
 }
 
@@ -37,6 +38,7 @@ type result struct {
 	Happened  map[string]int // faults by kind
 	Compared  oracle.Counts
 	Errors    []string // the first messages of errors
+	Signs     signs    // what logs and metrics told
 }
 
 // event is something that happens at a time.
@@ -75,7 +77,7 @@ func run(o options) result {
 	}
 	res.Happened = w.happened
 	res.Trace, res.Simulated, res.Compared = w.trace, time.Since(begun), w.oracle.Counts()
-	res.Errors = w.logs.errors
+	res.Errors, res.Signs = w.logs.errors, w.signs
 	return res
 }
 
@@ -128,7 +130,10 @@ func (w *world) plan(res *result) []event {
 	}
 	var events []event
 	add := func(at time.Duration, do func()) { events = append(events, event{at, do}) }
-	faults := schedule(w.opts)
+	faults := w.opts.Schedule
+	if faults == nil {
+		faults = schedule(w.opts)
+	}
 	res.Scheduled = len(faults)
 	if w.opts.Faults >= 0 && w.opts.Faults < len(faults) {
 		faults = faults[:w.opts.Faults]
@@ -144,6 +149,7 @@ func (w *world) plan(res *result) []event {
 		if f.For > 0 {
 			add(f.At+f.For, func() {
 				w.trace.add("end of %v", f)
+				w.noteSigns()
 				w.present[f.Kind]--
 				if end != nil {
 					end()
@@ -152,6 +158,7 @@ func (w *world) plan(res *result) []event {
 		}
 	}
 	for from := warmUp; from < w.opts.Duration; from += episode + calm {
+		add(from+episode+calm-settle, w.readScrapes)
 		add(from+episode+calm, w.judge)
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
@@ -179,26 +186,13 @@ func (w *world) judge() {
 		}
 	}
 	w.oracle.Judge(time.Now().Add(-settle))
-	lost, explainedBy := w.oracle.Counts().Lost, map[string]float64{}
-	for _, r := range w.agents {
-		for d, n := range r.droppedSamples() {
-			explainedBy[d.endpoint] += n
-			if !mayDrop(d.reason, w.happened) {
-				w.problem("agent %d: %v samples for %s are dropped as %s, and no fault is a reason for it", r.n, n,
-					d.endpoint, d.reason)
-			}
-		}
+	w.judgeLosses()
+	w.judgeLogs()
+	if w.opts.Exact {
+		w.judgeScrapes()
+		w.judgePages()
 	}
-	for _, name := range allReceivers {
-		w.receivers[name].Forget(time.Now().Add(-longestAbsence).UnixMilli())
-		explained := explainedBy[name]
-		if float64(lost[name]) > explained {
-			examples := w.oracle.Losses(name)
-			w.problem("receiver %s: %d samples are lost, counters explain %v:\n\t%s", name, lost[name], explained,
-				strings.Join(examples[:min(len(examples), 5)], "\n\t"))
-		}
-		w.trace.add("judged %s: lost %d", name, lost[name])
-	}
+	w.noteSigns()
 }
 
 // end lets all pods go, compares what is left, and checks that nothing is left in the agents. Then it stops them.
@@ -206,7 +200,9 @@ func (w *world) end() {
 	w.calmDisks()
 	time.Sleep(time.Minute)
 	w.deathOfAll()
-	time.Sleep(4*longestInterval + calm)
+	time.Sleep(4*longestInterval + calm - settle)
+	w.readScrapes()
+	time.Sleep(settle)
 	w.judge()
 	for _, r := range w.agents {
 		if r.process == nil {

@@ -37,7 +37,9 @@ const (
 // schedule draws the faults of a run. Kinds are drawn by their weights.
 func schedule(o options) []scheduledFault {
 	random := chance.Seeded(o.Seed).Of("schedule").Rand()
-	all := slices.DeleteFunc(kinds(), func(k kind) bool { return k.in != nil && !k.in(o) })
+	all := slices.DeleteFunc(kinds(), func(k kind) bool {
+		return k.in != nil && !k.in(o) || o.Exact && !k.isExact()
+	})
 	total := 0
 	for _, k := range all {
 		total += k.weight

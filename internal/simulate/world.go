@@ -44,8 +44,10 @@ type world struct {
 	receivers    map[string]*receiver.Receiver
 	certificates *certificates
 	agents       []*runner
-	revision     revision       // of the file of all agents
-	configured   *revision      // the oracle's current revision
+	revision     revision  // of the file of all agents
+	configured   *revision // the oracle's current revision
+	signs        signs
+	lossesBefore lossesBefore
 	happened     map[string]int // faults so far, by kind
 	present      map[string]int // faults that have begun and not ended, by kind; those without an end are among them
 	events       []event        // still to come, sorted by time
@@ -87,6 +89,7 @@ type pod struct {
 	listener       net.Listener  // nil: the pod is of a cluster
 	ended          chan struct{} // as listener
 	of             *cluster.Pod  // nil: the pod is of the HTTP discovery
+	born           time.Time
 }
 
 func newWorld(o options) (*world, error) {
@@ -146,7 +149,7 @@ func (w *world) birth() error {
 	n := w.born
 	w.born++
 	p := &pod{name: fmt.Sprintf("pod-%d-%04x", n, w.births.Uint32N(1<<16)), workload: fmt.Sprint("app-", n%7),
-		addr: fmt.Sprintf("10.1.%d.%d", n/200, n%200+1), ended: make(chan struct{})}
+		addr: fmt.Sprintf("10.1.%d.%d", n/200, n%200+1), ended: make(chan struct{}), born: time.Now()}
 	if len(w.free) > 0 && w.births.IntN(2) == 0 {
 		p.addr, w.free = w.free[0], w.free[1:]
 	}

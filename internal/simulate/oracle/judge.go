@@ -30,6 +30,8 @@ func (o *Oracle) Judge(until time.Time) {
 		for _, r := range o.names {
 			o.judgePod(r, p, until)
 		}
+		o.judgeElsewhere(p)
+		o.countScrapes(p, until)
 	}
 	o.judged = until
 	o.forget(until)
@@ -129,6 +131,9 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		all = o.expectFailure(receiver, p, s, t, b)
 	}
 	s.last = b.time()
+	if !value.IsStaleNaN(b.up) {
+		o.noteScrape(receiver, c, t, b)
+	}
 	expected := c.expectedAt(receiver, all)
 	longest := t.timeout() + time.Second
 	for _, later := range o.configs { // rules of an endpoint are those at the end of the scrape
@@ -139,6 +144,10 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 			}
 		}
 	}
+	if b.up != 1 {
+		o.noteElsewhere(c, b, all)
+		delete(o.elsewhere[batchKey{b.rev, b.at}].samples, receiver)
+	}
 	o.compare(receiver, p, b, expected, s.unknown)
 	s.unknown = false
 }
@@ -146,7 +155,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 // expectEnd returns what the last batch of a target has: markers for all its series.
 func (o *Oracle) expectEnd(receiver string, p *pod, s *liveness, t *target, b *batch) []expectation {
 	o.counts.Ended++
-	o.judgeReason(receiver, p, b)
+	o.judgeReason(receiver, p, t, b)
 	all := markers(slices.Collect(maps.Values(s.live)))
 	for _, name := range reportNames {
 		all = append(all, expectation{t.report[name], marker()})
@@ -169,11 +178,10 @@ func (o *Oracle) expectPage(receiver string, p *pod, s *liveness, t *target, b *
 	all = append(all, markers(gone)...)
 	n := float64(len(pg.samples))
 	added := atMost(n)
-	if s.complete && len(gone) == 0 && len(s.live) == len(live) &&
-		!o.changedIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
-		added = exactly(0)
+	if s.complete && !o.changedIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
+		added = exactly(float64(len(vanished(live, s.known)))) // those that were not there before
 	}
-	s.live, s.complete = live, true
+	s.show(live)
 	return append(all, t.reportOf(1, exactly(n), exactly(float64(kept)), added)...)
 }
 
@@ -267,17 +275,10 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 				math.Float64frombits(got), key)
 		}
 	}
-	if lost > 0 && !o.excusedBy(b.from, b.time(), b.time()) {
-		o.lose(receiver, lost, "%d of %d samples of %s at %s are missing, such as %s", lost,
-			len(expected), p.name, clock(b.time()), example)
-	}
-}
-
-// lose counts lost samples. The simulation decides whether counters explain them.
-func (o *Oracle) lose(receiver string, n int, format string, args ...any) {
-	o.counts.Lost[receiver] += n
-	if len(o.losses[receiver]) < maxProblems {
-		o.losses[receiver] = append(o.losses[receiver], fmt.Sprintf(format, args...))
+	if lost > 0 {
+		o.lose(receiver, lost, o.excusedBy(b.from, b.time(), b.time()), fmt.Sprintf(
+			"%d of %d samples of %s at %s are missing, such as %s", lost, len(expected), p.name,
+			clock(b.time()), example))
 	}
 }
 
@@ -339,45 +340,6 @@ func vanished(before, now map[string]labels.Labels) (gone []labels.Labels) {
 // early returns how far a timestamp may be after the start of its scrape: timestamps are due times.
 func (t *target) early() time.Duration { return t.interval()/100 + time.Millisecond }
 
-// judgeLostPages counts the samples of pages before a time that have no batch. Earlier batches are judged already.
-func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until time.Time) {
-	for _, pg := range p.pages {
-		c, t := o.targetAt(p, pg.start)
-		if t == nil || pg.judged[receiver] || !pg.start.Before(until.Add(-t.early())) {
-			continue
-		}
-		pg.judged[receiver] = true
-		switch {
-		case !pg.good(): // whether a failed scrape has a batch shows in the gaps between batches
-		case c.sentOf(receiver, t.report["up"]) == "": // the receiver is no endpoint
-		case o.excuses(p, pg), o.endedDuring(receiver, p, pg):
-			o.counts.Excused++
-		default:
-			o.judgeLostPage(receiver, p, d, t, pg)
-		}
-	}
-}
-
-// excuses reports whether the samples of a page may be lost: the process, the target or the configuration ended while
-// it was read.
-func (o *Oracle) excuses(p *pod, pg *page) bool {
-	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
-	_, t := o.targetAt(p, pg.start)
-	return gone || o.isContested(t, pg.start) || o.excusedBy(pg.by, pg.start, pg.end) ||
-		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
-}
-
-// judgeLostPage counts the samples of a page, of its report and its markers as lost.
-func (o *Oracle) judgeLostPage(receiver string, p *pod, d *delivered, t *target, pg *page) {
-	live, _ := t.kept(pg)
-	n := len(live) // a line that is there twice is sent once
-	if s := d.states[t.labels.Get("rev")]; s != nil {
-		n += len(vanished(s.live, live))
-		s.live, s.complete, s.last = live, true, pg.start // it was scraped
-	}
-	o.lose(receiver, n+len(reportNames), "a page of %s at %s did not arrive", p.name, clock(pg.start))
-}
-
 // targetAt returns the configuration that was in force at a time, and the target that it makes of a pod, or nil.
 func (o *Oracle) targetAt(p *pod, at time.Time) (*inForce, *target) {
 	for _, c := range slices.Backward(o.configs) {
@@ -427,10 +389,11 @@ func (o *Oracle) judgeForgotten(receiver string, p *pod, d *delivered, until tim
 	}
 }
 
-// judgeReason checks that a target that gets its last markers is gone.
-func (o *Oracle) judgeReason(receiver string, p *pod, b *batch) {
+// judgeReason checks that a target that gets its last markers is gone, or was replaced by a reload before.
+func (o *Oracle) judgeReason(receiver string, p *pod, t *target, b *batch) {
 	gone := !p.to.IsZero() && b.time().After(p.to.Add(-time.Minute))
-	if !gone && !o.isHidden(b.time()) && !o.changedIn(b.time().Add(-2*time.Minute), b.time().Add(time.Second)) {
+	replaced := o.replacedAfter(p, t, b.time().Add(-2*time.Minute))
+	if !gone && !o.isHidden(b.time()) && (replaced.IsZero() || replaced.After(b.time().Add(time.Second))) {
 		o.problem("%s: %s got its last markers at %s, but it is there", receiver, p.name, clock(b.time()))
 	}
 }
@@ -441,16 +404,20 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	if s.ended || s.target == nil {
 		return
 	}
-	if p.to.IsZero() {
+	gone := p.to
+	if at := o.replacedAfter(p, s.target, s.last); !at.IsZero() && (gone.IsZero() || at.Before(gone)) {
+		gone = at
+	}
+	if gone.IsZero() {
 		return
 	}
-	by := o.found(o.shownUntil(p.to, s.last)).Add(4 * s.target.interval())
+	by := o.found(o.shownUntil(gone, s.last)).Add(4 * s.target.interval())
 	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
-		o.mayTake(s.process, p.to, by) || !o.ownedAll(s.process.host, s.target, p.to, by) ||
+		o.mayTake(s.process, gone, by) || !o.ownedAll(s.process.host, s.target, gone, by) ||
 		o.wasRemoved(s.target.job.JobName, s.last, until) {
 		return
 	}
-	o.problem("%s: %s is gone since %s and has no last markers: rev=%q", receiver, p.name, clock(p.to), rev)
+	o.problem("%s: %s is gone since %s and has no last markers: rev=%q", receiver, p.name, clock(gone), rev)
 	s.ended = true
 }
 

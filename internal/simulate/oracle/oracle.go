@@ -32,8 +32,10 @@ type Oracle struct {
 	left      map[string][]time.Time // when agents left, by host
 	quietFrom time.Time              // agents run since, without a kill or stop
 	problems  []string
-	losses    map[string][]string // by receiver
+	losses    map[string]*missing // by receiver
 	counts    Counts
+	elsewhere map[batchKey]*elsewhere // of the pod that is judged
+	scraped   map[batchKey]*scraped   // of the pod that is judged
 }
 
 // Counts says how much the oracle has seen: Pages were served, Samples stored, Batches compared.
@@ -51,6 +53,7 @@ type life struct {
 	from, to time.Time     // to: zero while it runs
 	end      End
 	damaged  time.Time // samples scraped until then may be in files that were damaged; zero: none is
+	scrapes  Scrapes   // that Judge has seen
 }
 
 // End is how a process ends.
@@ -92,6 +95,7 @@ type page struct {
 	partial    bool        // the page has a bad line; its series count as shown although the scrape fails
 	samples    []sidecar.Sample
 	judged     map[string]bool // names of receivers for which it was compared
+	lostBy     int             // how many receivers lack it although it was scraped
 }
 
 // good reports whether a scrape has got the page.
@@ -138,8 +142,17 @@ type liveness struct {
 	last     time.Time                // of the last scrape; zero: none since the process began
 	ended    bool                     // its last markers have arrived
 	target   *target
-	complete bool // the last page was good
-	unknown  bool // the oracle does not know which series are live
+	complete bool                     // the last page was good
+	unknown  bool                     // the oracle does not know which series are live
+	known    map[string]labels.Labels // series of the last good page that was not empty: a series is new beside them
+}
+
+// show notes the series of a good page.
+func (s *liveness) show(live map[string]labels.Labels) {
+	s.live, s.complete = live, true
+	if len(live) > 0 {
+		s.known = live
+	}
 }
 
 // batch are the samples of a target with one time.
@@ -158,7 +171,8 @@ func (b *batch) time() time.Time { return time.UnixMilli(b.at) }
 func New(receivers ...string) *Oracle {
 	o := &Oracle{pods: map[string]*pod{}, lives: map[string][]*life{}, receivers: map[string]*arrivals{},
 		podOf:     func(series labels.Labels) string { return series.Get("pod") },
-		strangers: map[string]bool{}, losses: map[string][]string{}, names: slices.Sorted(slices.Values(receivers)),
+		strangers: map[string]bool{}, losses: map[string]*missing{}, elsewhere: map[batchKey]*elsewhere{},
+		scraped: map[batchKey]*scraped{}, names: slices.Sorted(slices.Values(receivers)),
 		counts: Counts{Lost: map[string]int{}}, views: map[string][]view{}, left: map[string][]time.Time{}}
 	for _, name := range receivers {
 		o.receivers[name] = &arrivals{pods: map[string]*delivered{}, refs: map[*receiver.Series]ref{}}
@@ -328,22 +342,39 @@ func (s sink) Accept(from string, series *receiver.Series, x receiver.Sample) {
 	s.take(s.receivers[s.name], from, series, x)
 }
 
-// Late implements receiver.Sink. A sample may come late only if it has come before, after a lost answer or a kill, or
-// if another agent has had the target since.
+// Late implements receiver.Sink. A sample may come late only if it has come before, whether it was stored or refused:
+// after a lost answer, after a kill, or when the network delivers a request of a connection that was given up; or if
+// another agent has had the target since.
 func (s sink) Late(from string, series *receiver.Series, x receiver.Sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if x.Time < s.judged.UnixMilli() || s.receivers[s.name].has(series, x) {
+	l, it := s.lossesOf(s.name), repetition{series.Key, x.Time}
+	switch {
+	case x.Time < s.judged.UnixMilli() || s.receivers[s.name].has(series, x):
+		count(l.repeated, it, &l.Repeated)
+		return
+	case l.refused[it]:
 		return
 	}
 	at := time.UnixMilli(x.Time)
-	if p := s.pods[series.Labels.Get("pod")]; p != nil {
+	if p := s.pods[s.podOf(series.Labels)]; p != nil {
 		if _, t := s.targetAt(p, at); t != nil && s.hasMoved(from, t, at, time.Now()) {
 			return
 		}
 	}
 	s.problem("%s: %s of %s at %s is out of order and had not arrived before", s.name, series.Key, from,
 		clock(time.UnixMilli(x.Time)))
+}
+
+// Refuse implements receiver.Sink.
+func (s sink) Refuse(_ string, series *receiver.Series, x receiver.Sample) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, it := s.lossesOf(s.name), repetition{series.Key, x.Time}
+	l.refused[it] = true
+	if x.Time < s.judged.UnixMilli() || s.receivers[s.name].has(series, x) {
+		count(l.denied, it, &l.Denied)
+	}
 }
 
 // has reports whether the receiver has stored a sample that Judge has not seen.
@@ -423,11 +454,4 @@ func (o *Oracle) problem(format string, args ...any) {
 	if len(o.problems) < maxProblems {
 		o.problems = append(o.problems, clock(time.Now())+" "+fmt.Sprintf(format, args...))
 	}
-}
-
-// Losses describes the first losses of a receiver. They are a problem only if no counter explains them.
-func (o *Oracle) Losses(receiver string) []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Clone(o.losses[receiver])
 }

@@ -35,9 +35,13 @@ type story struct {
 	pod    string // whose pages are served and whose samples arrive
 	series map[string]*receiver.Series
 	lines  map[string]*sidecar.Series
+	pass   func(time.Duration) // lets time pass
 }
 
-func newStory() *story {
+func newStory() *story { return newStoryAfter(0) }
+
+// newStoryAfter returns a story whose process and pod begin some time after the configuration came in force.
+func newStoryAfter(pause time.Duration) *story {
 	s := &story{Oracle: New("r"), pod: "pod-1", series: map[string]*receiver.Series{},
 		lines: map[string]*sidecar.Series{}}
 	s.sink = s.Sink("r")
@@ -49,6 +53,7 @@ func newStory() *story {
 			Regex: relabel.MustNewRegexp("dropped"), Action: relabel.Drop, NameValidationScheme: model.UTF8Validation}},
 	}
 	s.Configure(Rules{Jobs: []*promconfig.ScrapeConfig{job}, Endpoints: []Endpoint{{Receiver: "r"}}})
+	time.Sleep(pause)
 	s.Started("agent")
 	s.Born("pod-1", labels.FromStrings("__address__", "10.0.0.1:15090", "__meta_pod", "pod-1"))
 	return s
@@ -59,6 +64,12 @@ func rule(source, target string, action relabel.Action) *relabel.Config {
 	r.SourceLabels, r.TargetLabel, r.Action = model.LabelNames{model.LabelName(source)}, target, action
 	r.NameValidationScheme = model.UTF8Validation
 	return &r
+}
+
+// examples describes the first losses.
+func (s *story) examples() []string {
+	_, all := s.Losses("r")
+	return all
 }
 
 // serve serves a page with series of these names, each with the value n, and returns its time.
@@ -80,12 +91,17 @@ func (s *story) serve(fault sidecar.Kind, n float64, names ...string) time.Time 
 // arrive stores samples.
 func (s *story) arrive(at time.Time, samples ...sent) {
 	for _, x := range samples {
-		ls := labels.FromStrings("__name__", x.name, "instance", "10.0.0.1:15090", "job", "envoy", "pod", s.pod)
-		if s.series[ls.String()] == nil {
-			s.series[ls.String()] = &receiver.Series{Labels: ls, Key: ls.String()}
-		}
-		s.sink.Accept("agent", s.series[ls.String()], receiver.Sample{Time: at.UnixMilli(), Bits: bitsOf(x.value)})
+		s.sink.Accept("agent", s.seriesOf(x.name), receiver.Sample{Time: at.UnixMilli(), Bits: bitsOf(x.value)})
 	}
+}
+
+// seriesOf returns the series of the pod with a name.
+func (s *story) seriesOf(name string) *receiver.Series {
+	ls := labels.FromStrings("__name__", name, "instance", "10.0.0.1:15090", "job", "envoy", "pod", s.pod)
+	if s.series[ls.String()] == nil {
+		s.series[ls.String()] = &receiver.Series{Labels: ls, Key: ls.String()}
+	}
+	return s.series[ls.String()]
 }
 
 // report returns the samples of the report of a scrape.
@@ -194,7 +210,7 @@ func TestOracle(t *testing.T) {
 					t.Errorf("problems %q, want %q", first, tc.problem)
 				}
 				if tc.lost >= 0 && lost != tc.lost {
-					t.Errorf("%d samples lost, want %d: %q", lost, tc.lost, s.Losses("r"))
+					t.Errorf("%d samples lost, want %d: %q", lost, tc.lost, s.examples())
 				}
 				if tc.problem == "" && tc.lost == 0 && s.Counts().Batches != 7 {
 					t.Errorf("%+v, want 7 batches", s.Counts())
@@ -237,7 +253,7 @@ func TestAProcessForgets(t *testing.T) {
 					want = 0
 				}
 				if lost := s.Counts().Lost["r"]; lost != want {
-					t.Errorf("%d samples lost, want %d: %q", lost, want, s.Losses("r"))
+					t.Errorf("%d samples lost, want %d: %q", lost, want, s.examples())
 				}
 			})
 		})

@@ -17,8 +17,8 @@ func (s *story) expect(t *testing.T, problem string, lost int) {
 	if problem == "" && all != "" || !strings.Contains(all, problem) {
 		t.Errorf("problems %q, want %q", all, problem)
 	}
-	if n := s.Counts().Lost["r"]; n != lost {
-		t.Errorf("%d samples lost, want %d: %q", n, lost, s.Losses("r"))
+	if l, examples := s.Losses("r"); l.Lost != lost {
+		t.Errorf("%d samples lost, want %d: %q", l.Lost, lost, examples)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
@@ -130,6 +131,17 @@ func (o *Oracle) wasRemoved(job string, from, to time.Time) bool {
 	})
 }
 
+// replacedAfter returns when the first configuration after a time came in force that makes another target of a pod, or
+// none. Zero: there is none.
+func (o *Oracle) replacedAfter(p *pod, t *target, after time.Time) time.Time {
+	for _, c := range o.configs {
+		if other := c.targetOf(p); c.from.After(after) && (other == nil || !labels.Equal(other.labels, t.labels)) {
+			return c.from
+		}
+	}
+	return time.Time{}
+}
+
 // forget drops what has been judged.
 func (o *Oracle) forget(until time.Time) {
 	old, hour := until.Add(-time.Minute), until.Add(-time.Hour)
@@ -149,6 +161,9 @@ func (o *Oracle) forget(until time.Time) {
 	o.blind, o.fragile = slices.DeleteFunc(o.blind, ended), slices.DeleteFunc(o.fragile, ended)
 	o.forgetViews(hour)
 	o.hidden = slices.DeleteFunc(o.hidden, ended)
+	for _, l := range o.losses {
+		l.forget(hour)
+	}
 	for host, lives := range o.lives { // the last one stays: batches of it may still come
 		n := 0
 		for n+1 < len(lives) && lives[n].to.Before(hour) {

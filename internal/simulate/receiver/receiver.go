@@ -58,11 +58,12 @@ type pause struct{ from, to time.Time }
 // before it got the answer.
 const underWay = 500 * time.Millisecond
 
-// Sink takes what a receiver stores, and what it refuses because it is late: older than the last sample of the series,
-// or another value for its time. from is the host that sent it.
+// Sink takes what a receiver stores, what it refuses because it is late (older than the last sample of the series, or
+// another value for its time), and what it refuses because of a fault. from is the host that sent it.
 type Sink interface {
 	Accept(from string, s *Series, x Sample)
 	Late(from string, s *Series, x Sample)
+	Refuse(from string, s *Series, x Sample)
 }
 
 // Counts say what happened to requests and samples.
@@ -239,6 +240,11 @@ func (r *Receiver) take(from string, body []byte, p Protocol, fault Fault) (stor
 	for i, row := range rows {
 		var late []Sample
 		var why string
+		if fault.poisons(row.series) {
+			for _, s := range row.samples {
+				r.sink.Refuse(from, row.series, s)
+			}
+		}
 		good[i], late, why = r.judge(row, fault)
 		refused = cmp.Or(refused, why)
 		for _, s := range late {

@@ -29,9 +29,10 @@ type sample struct {
 // bench is a receiver, and what it has stored.
 type bench struct {
 	*Receiver
-	from   string // address of the sender; empty: that of httptest
-	stored []sample
-	late   int
+	from    string // address of the sender; empty: that of httptest
+	stored  []sample
+	late    int
+	refused int // because of a fault
 }
 
 func newBench() *bench {
@@ -45,6 +46,8 @@ func (b *bench) Accept(_ string, s *Series, x Sample) {
 }
 
 func (b *bench) Late(string, *Series, Sample) { b.late++ }
+
+func (b *bench) Refuse(string, *Series, Sample) { b.refused++ }
 
 // post sends samples, each as a series of its own unless the one before has the same name.
 func (b *bench) post(t *testing.T, p Protocol, samples ...sample) *http.Response {

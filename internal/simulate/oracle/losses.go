@@ -1,0 +1,188 @@
+package oracle
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Losses are samples that a receiver should have and has not, and samples that an agent may take for such, since the
+// oracle began. Each sample counts once. Between two judgements the agents' counters of dropped samples grow by Lost at
+// least; Most says by how much at most.
+type Losses struct {
+	// Lost samples are missing, and no process has ended that could be the cause.
+	Lost int
+	// Forgiven samples are missing, and the process that had scraped them ended before they were safe. It may have
+	// counted some of them as dropped before.
+	Forgiven int
+	// Denied samples had arrived, and came again because the answer was lost. Then the receiver refused their series
+	// for a reason other than their time, so an agent cannot know that they had arrived.
+	Denied int
+	// Repeated samples had arrived, and came again after newer ones of their series. An agent knows that, and does not
+	// count them, unless the position of its queue was lost with the disk.
+	Repeated int
+}
+
+// Minus returns what was added since an earlier state.
+func (l Losses) Minus(before Losses) Losses {
+	return Losses{l.Lost - before.Lost, l.Forgiven - before.Forgiven, l.Denied - before.Denied,
+		l.Repeated - before.Repeated}
+}
+
+// Most returns the largest number of samples that agents may count as dropped. amnesia: a process has begun whose disk
+// had lost what the process before had last written.
+func (l Losses) Most(amnesia bool) int {
+	most := l.Lost + l.Forgiven + l.Denied
+	if amnesia {
+		most += l.Repeated
+	}
+	return most
+}
+
+// lose counts lost samples. why describes them.
+func (o *Oracle) lose(receiver string, n int, excused bool, why string) {
+	l := o.lossesOf(receiver)
+	if excused {
+		l.Forgiven += n
+		return
+	}
+	l.Lost += n
+	o.counts.Lost[receiver] = l.Lost
+	if len(l.examples) < maxProblems {
+		l.examples = append(l.examples, why)
+	}
+}
+
+// missing is the losses of a receiver, with descriptions of the first ones.
+type missing struct {
+	Losses
+	examples []string
+	refused  map[repetition]bool // by a fault; those that Judge has not seen
+	repeated map[repetition]bool // counted already
+	denied   map[repetition]bool // counted already
+}
+
+// repetition is a sample of a series, which may come several times.
+type repetition struct {
+	series string
+	at     int64
+}
+
+func (o *Oracle) lossesOf(receiver string) *missing {
+	if o.losses[receiver] == nil {
+		o.losses[receiver] = &missing{refused: map[repetition]bool{}, repeated: map[repetition]bool{},
+			denied: map[repetition]bool{}}
+	}
+	return o.losses[receiver]
+}
+
+// count adds 1 to n the first time that it is called for a sample.
+func count(seen map[repetition]bool, x repetition, n *int) {
+	if !seen[x] {
+		seen[x] = true
+		*n++
+	}
+}
+
+// forget drops what is about samples that no agent sends any more.
+func (m *missing) forget(before time.Time) {
+	for _, of := range []map[repetition]bool{m.refused, m.repeated, m.denied} {
+		maps.DeleteFunc(of, func(x repetition, _ bool) bool { return x.at < before.UnixMilli() })
+	}
+}
+
+// Losses returns the losses of a receiver, and descriptions of the first ones.
+func (o *Oracle) Losses(receiver string) (Losses, []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := o.lossesOf(receiver)
+	return l.Losses, slices.Clone(l.examples)
+}
+
+// judgeLostPages counts the samples of pages before a time that have no batch. Earlier batches are judged already.
+func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until time.Time) {
+	for _, pg := range p.pages {
+		c, t := o.targetAt(p, pg.start)
+		if t == nil || pg.judged[receiver] || !pg.start.Before(until.Add(-t.early())) {
+			continue
+		}
+		pg.judged[receiver] = true
+		switch {
+		case !pg.good(): // whether a failed scrape has a batch shows in the gaps between batches
+		case c.sentOf(receiver, t.report["up"]) == "": // the receiver is no endpoint
+		case o.excuses(p, pg), o.endedDuring(receiver, p, pg):
+			o.counts.Excused++
+			o.lose(receiver, len(c.expectedAt(receiver, o.lostPage(d, t, pg, false))), true, "")
+		default:
+			pg.lostBy++
+			n := len(c.expectedAt(receiver, o.lostPage(d, t, pg, true)))
+			o.lose(receiver, n, false, fmt.Sprintf("a page of %s at %s did not arrive", p.name, clock(pg.start)))
+		}
+	}
+}
+
+// excuses reports whether the samples of a page may be lost: the process, the target or the configuration ended while
+// it was read.
+func (o *Oracle) excuses(p *pod, pg *page) bool {
+	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
+	_, t := o.targetAt(p, pg.start)
+	return gone || o.isContested(t, pg.start) || o.excusedBy(pg.by, pg.start, pg.end) ||
+		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
+}
+
+// lostPage returns what the batch of a page would have had: its samples, its report and its markers. scraped: the agent
+// knows the page, so the next one is compared with it.
+func (o *Oracle) lostPage(d *delivered, t *target, pg *page, scraped bool) (all []expectation) {
+	live, kept := t.kept(pg)
+	for _, sample := range pg.samples {
+		all = append(all, expectation{t.scrapedOf(sample.Series), exactly(sample.Value)})
+	}
+	if s := d.states[t.labels.Get("rev")]; s != nil {
+		all = append(all, markers(vanished(s.live, live))...)
+		if scraped {
+			s.show(live)
+			s.last = pg.start
+		}
+	}
+	n := float64(len(pg.samples))
+	return append(all, t.reportOf(1, exactly(n), exactly(float64(kept)), atMost(n))...)
+}
+
+// batchKey identifies a batch of a pod.
+type batchKey struct {
+	rev string
+	at  int64
+}
+
+// elsewhere is a batch without a page, of a failed scrape or of the end of a target, that some receiver has. Only that
+// shows that others must have it.
+type elsewhere struct {
+	from    string
+	at      time.Time
+	samples map[string]int // that receivers without it should have
+}
+
+// noteElsewhere notes which samples each receiver must have of a batch without a page.
+func (o *Oracle) noteElsewhere(c *inForce, b *batch, all []expectation) {
+	key := batchKey{b.rev, b.at}
+	if o.elsewhere[key] != nil {
+		return
+	}
+	e := &elsewhere{from: b.from, at: b.time(), samples: map[string]int{}}
+	for _, name := range o.names {
+		e.samples[name] = len(c.expectedAt(name, all))
+	}
+	o.elsewhere[key] = e
+}
+
+// judgeElsewhere counts batches without a page that not all receivers have.
+func (o *Oracle) judgeElsewhere(p *pod) {
+	for _, e := range o.elsewhere {
+		for receiver, n := range e.samples {
+			o.lose(receiver, n, o.excusedBy(e.from, e.at, e.at),
+				fmt.Sprintf("the batch of %s at %s without a page did not arrive", p.name, clock(e.at)))
+		}
+	}
+	clear(o.elsewhere)
+}
