@@ -60,8 +60,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		rejected: counter("rejected_samples_total",
 			"Samples that the endpoint refused for good, by the reason that it gave.", "reason"),
 		delivered: counter("samples_already_delivered_total",
-			"Samples that the endpoint refused because it had them from an earlier process, or from a try "+
-				"whose answer was lost."),
+			"Samples that the endpoint refused because an earlier process had delivered them."),
 		requests: counter("requests_total",
 			"Requests, by outcome: accepted, retry, slow_retry, refused, split, isolate, other_protocol.",
 			"outcome"),

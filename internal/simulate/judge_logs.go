@@ -9,24 +9,34 @@ import (
 // errorCauses has the messages of level error that agents may log, and the kinds of faults that explain each, by the
 // beginning of their names.
 var errorCauses = map[string][]string{
-	"remote write endpoint rejects series":  {"receiver: 400", "agent: power cut", "disk: "},
-	"remote write endpoint refuses samples": {"receiver: 400", "agent: power cut", "disk: "},
-	"remote write queue lost samples":       {"disk: ", "agent: power cut"},
-	"remote write queue refuses samples":    {"disk: "},
-	"damaged data skipped":                  {"disk: ", "agent: power cut"},
-	"close queue":                           {"disk: "},
-	"read segment fails":                    {"disk: "},
-	"write segment fails":                   {"disk: "},
-	"write position fails":                  {"disk: "},
-	"sync segment fails":                    {"disk: "},
-	"sync directory or position fails":      {"disk: "},
-	"remove segment fails":                  {"disk: "},
-	"Unable to refresh target groups":       {"discovery: "},
-
-	"a part of a segment cannot be read, and is not in its new file":                            {"disk: "},
+	"remote write endpoint rejects series":                           slices.Concat(refusals, lateAgain, otherRefusals),
+	"remote write endpoint refuses samples":                          slices.Concat(refusals, lateAgain, otherRefusals),
+	"remote write queue lost samples":                                damages,
+	"damaged data skipped":                                           damages,
+	"remote write queue refuses samples":                             {"disk: "},
+	"close queue":                                                    damages,
+	"read segment fails":                                             damages,
+	"write segment fails":                                            damages,
+	"write position fails":                                           damages,
+	"sync segment fails":                                             damages,
+	"sync directory or position fails":                               damages,
+	"remove segment fails":                                           damages,
+	"look for queues without remote_write entry":                     damages,
+	"a part of a segment cannot be read, and is not in its new file": {"disk: "},
 	"segment cannot be read: what follows goes on without it, and the file is kept aside":       {"disk: "},
 	"segments cannot be read at the start: they stay, and are read again when their turn comes": {"disk: "},
+
+	"Unable to refresh target groups":                                                               {"discovery: "},
+	"configuration refused; the previous one stays in force":                                        {"agent: reload of a bad file", "endpoints: "},
+	"Kubernetes API server refuses rights that discovery needs: grant get, list and watch":          {"API server: "},
+	"Kubernetes API server does not accept our credentials: known targets stay, changes are missed": {"API server: "},
 }
+
+// Causes of several messages. A process that ends at a call of the disk logs what this call returns.
+var (
+	refusals = []string{"receiver: 400", "agent: power cut", "disk: "}
+	damages  = []string{"disk: ", "agent: power cut", "agent: kill -9 at a call"}
+)
 
 // judgeLogs checks that no agent logs an error without a fault since the start of the run that explains it.
 func (w *world) judgeLogs() {

@@ -64,6 +64,7 @@ func countedAt(endpoint string, all map[dropped]float64) (n int) {
 // judgeCounted compares the losses of a receiver since the last judgement with what the counters have grown.
 func (w *world) judgeCounted(name string, l oracle.Losses, all map[dropped]float64) {
 	before, amnesia, doubtful := w.lossesBefore.dropped, w.amnesia(), 0
+	repeated := amnesia || w.happenedLately(lateAgain...)
 	counted := countedAt(name, all) - countedAt(name, before)
 	if damaged := (dropped{name, "damaged"}); amnesia { // the lost position would tell which were delivered before
 		doubtful = int(all[damaged] - before[damaged])
@@ -73,7 +74,7 @@ func (w *world) judgeCounted(name string, l oracle.Losses, all map[dropped]float
 		w.problem("receiver %s: %d samples are lost, counters explain %d:\n\t%s", name, l.Lost, counted,
 			strings.Join(examples[max(0, len(examples)-5):], "\n\t"))
 	}
-	if most := l.Most(amnesia) + doubtful; counted > most {
+	if most := l.Most(repeated) + doubtful; counted > most {
 		w.problem("receiver %s: counters say that %d samples were dropped, at most %d can be: %+v, %v", name, counted,
 			most, l, all)
 	}
@@ -96,22 +97,23 @@ var dropCauses = map[string][]string{
 	"abandoned":        {"disk: "},
 }
 
+// lateAgain are the kinds after which samples may come again although they have arrived, late: the answer to the first
+// try was lost. Agents cannot tell such a refusal from one of samples that never arrived, and count both.
+var lateAgain = []string{"receiver: lost answers", "receiver: silent", "receiver: slow", "network: "}
+
 // otherRefusals are the kinds after which samples may be refused in a run that is not exact: they come again, or late
 // from an agent that had a target before.
-var otherRefusals = []string{
-	"receiver: lost answers", "receiver: silent", "receiver: slow", "network: ", "agent: ", "agents: ", "endpoints: ",
-	"certificate: ",
-}
+var otherRefusals = []string{"agent: ", "agents: ", "endpoints: ", "certificate: "}
 
 // mayDrop reports whether agents may have dropped samples for a reason.
 func (w *world) mayDrop(reason string) bool {
 	causes := dropCauses[reason]
 	if w.opts.Exact {
-		return w.happenedLately(causes...) || w.amnesia() && reason == "refused"
+		return w.happenedLately(causes...) || reason == "refused" && (w.amnesia() || w.happenedLately(lateAgain...))
 	}
 	switch reason {
 	case "refused":
-		causes = append(causes[:len(causes):len(causes)], otherRefusals...)
+		causes = slices.Concat(causes, lateAgain, otherRefusals)
 	case "isolation_budget":
 		causes = append(causes[:len(causes):len(causes)], "agents: ") // only 1.0 may also be configured
 	}

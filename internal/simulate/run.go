@@ -143,7 +143,9 @@ func (w *world) plan(res *result) []event {
 		add(f.At, func() {
 			w.trace.add("%v", f)
 			w.happened[f.Kind]++
-			w.present[f.Kind]++
+			if f.For > 0 {
+				w.present[f.Kind]++
+			}
 			end = byName[f.Kind].begin(w, f, rand.New(rand.NewPCG(f.Draw, 0)))
 		})
 		if f.For > 0 {

@@ -49,7 +49,7 @@ type world struct {
 	signs        signs
 	lossesBefore lossesBefore
 	happened     map[string]int // faults so far, by kind
-	present      map[string]int // faults that have begun and not ended, by kind; those without an end are among them
+	present      map[string]int // faults that have begun and not ended, by kind
 	events       []event        // still to come, sorted by time
 	urgent       chan func()    // what run's goroutine has to do at once, before the next event
 	born         int            // pods started so far

@@ -97,10 +97,6 @@ func (a Answer) ambiguous() bool {
 	return false
 }
 
-// leavesOpen reports whether the receiver may have stored the samples of the POST although it did not accept them: the
-// connection ended before the answer came, or a proxy or the receiver failed.
-func (a Answer) leavesOpen() bool { return a.Err != nil && !a.Unsent || a.Status >= 500 }
-
 // Answers are the values of the label answer: statuses with a meaning of their own, the classes of the other
 // statuses, and what went wrong if there was no answer.
 var Answers = []string{"1xx", "2xx", "3xx", "4xx", "5xx", "400", "401", "403", "404", "409", "413", "415", "422", "429",

@@ -116,7 +116,6 @@ func (s *requester) send(ctx context.Context, m wire.Message, maxBody int) verdi
 		case done:
 			return v
 		case later:
-			m.MayHaveArrived = m.MayHaveArrived || v.answer.leavesOpen()
 			s.pause(ctx, t.wait(f.Outcome), replaced, back)
 		}
 	}
@@ -248,9 +247,9 @@ func (s *requester) refuse(v *verdict, f Fate) {
 	s.report(f)
 }
 
-// refuseRest adds samples that the receiver has not written to the fate of their POST. They count as delivered if the
-// message may have arrived before and a 2.0 receiver answers 400 in words that mean late (Complaint.late), otherwise as
-// refused.
+// refuseRest adds samples that the receiver has not written to the fate of their POST. They count as delivered if an
+// earlier process may have sent the message and a 2.0 receiver answers 400 in words that mean late (Complaint.late),
+// otherwise as refused.
 func (s *requester) refuseRest(v *verdict, samples int, f *Fate) {
 	if samples == 0 {
 		return

@@ -30,7 +30,7 @@ type Fate struct {
 
 	// Samples that are settled now. Together they are the samples that the sender will not send again.
 	Accepted    int
-	Delivered   int   // the receiver had them: from an earlier process, or from a try whose answer was lost
+	Delivered   int   // the receiver had them from an earlier process
 	Refused     int   // for good
 	Unsupported int   // the protocol cannot carry them
 	Dropped     int   // by the program itself, for Reason

@@ -294,8 +294,8 @@ func (d *division) divideSeries(ctx context.Context, c *wire.Content, p part, v 
 	return d.inOrder(ctx, pieces, like)
 }
 
-// refuseSample settles a message of one sample, and remembers its series. If the sample may have arrived
-// before, and the receiver finds it late, the receiver has it already.
+// refuseSample settles a message of one sample, and remembers its series. If an earlier process may have delivered the
+// sample, and the receiver finds it late, the receiver has it already.
 func (d *division) refuseSample(c *wire.Content, v verdict) {
 	complaint := complaintOf(v.answer)
 	if v.result == rejected && v.MayHaveArrived && complaint.late() {
@@ -378,7 +378,7 @@ func (d *division) sendInQuarters(ctx context.Context, c *wire.Content, p part, 
 	return true
 }
 
-// delivered settles samples that the receiver has already.
+// delivered settles samples of an earlier process that the receiver has already.
 func (d *division) delivered(samples, lost int, a Answer) {
 	d.report(Fate{Delivered: samples, Unsupported: lost})
 	d.receiver.alreadyDelivered(samples, a)

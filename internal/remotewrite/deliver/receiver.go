@@ -33,7 +33,7 @@ const (
 	lineDown      = "down"
 	lineRejected  = "rejected"  // series of a request
 	lineRefused   = "refused"   // samples of a request
-	lineDelivered = "delivered" // before
+	lineDelivered = "delivered" // by an earlier process
 	lineMetadata  = "metadata"  // refused
 )
 
@@ -273,14 +273,13 @@ func (r *Receiver) refusedSamples(a Answer, samples int, out Outcome, p wire.Pro
 	r.rejections.samples = 0
 }
 
-// alreadyDelivered notes samples that the receiver refuses because it has them: an earlier process has delivered them,
-// or an earlier try whose answer was lost.
+// alreadyDelivered notes samples that the receiver refuses because an earlier process has delivered them.
 func (r *Receiver) alreadyDelivered(samples int, a Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.up()
 	if r.logLimit.Allow(lineDelivered) {
-		r.log.Info("remote write endpoint already has samples of an earlier process, or of a try whose answer was lost",
+		r.log.Info("remote write endpoint already has samples that were queued before the restart",
 			zap.Int("samples", samples), zap.String("answer", a.Message))
 	}
 }

@@ -13,7 +13,7 @@ type Message struct {
 	Fragments      [][]byte
 	Samples        int
 	Oldest, Newest int64
-	MayHaveArrived bool // it was sent before, maybe by an earlier process, and no answer came
+	MayHaveArrived bool // an earlier process may have sent it, and ended before the answer came
 
 	joined *joinedMessage // in place of fragments, if Merge has made the message as 1.0; nil otherwise
 }

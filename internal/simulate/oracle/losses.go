@@ -19,8 +19,9 @@ type Losses struct {
 	// Denied samples had arrived, and came again because the answer was lost. Then the receiver refused their series
 	// for a reason other than their time, so an agent cannot know that they had arrived.
 	Denied int
-	// Repeated samples had arrived, and came again after newer ones of their series. An agent knows that, and does not
-	// count them, unless the position of its queue was lost with the disk.
+	// Repeated samples had arrived, and came again after newer ones of their series. An agent knows that of those that
+	// an earlier process sent, unless the position of its queue was lost with the disk, and does not count them. It does
+	// not know it if only the answer was lost.
 	Repeated int
 }
 
@@ -30,11 +31,11 @@ func (l Losses) Minus(before Losses) Losses {
 		l.Repeated - before.Repeated}
 }
 
-// Most returns the largest number of samples that agents may count as dropped. amnesia: a process has begun whose disk
-// had lost what the process before had last written.
-func (l Losses) Most(amnesia bool) int {
+// Most returns the largest number of samples that agents may count as dropped. repeated: agents may not know which
+// samples they sent again.
+func (l Losses) Most(repeated bool) int {
 	most := l.Lost + l.Forgiven + l.Denied
-	if amnesia {
+	if repeated {
 		most += l.Repeated
 	}
 	return most
