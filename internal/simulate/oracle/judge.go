@@ -357,9 +357,15 @@ func (o *Oracle) judgeInterval(receiver string, p *pod, s *liveness, t *target, 
 	}
 	gap := b.time().Sub(s.last)
 	interval := max(t.interval(), s.target.interval())
-	if gap > mostMissed*interval+t.timeout() && !o.mayFail(p, s.last, b.time()) &&
-		!o.excusedBy(b.from, s.last, b.time()) && o.ownedAll(b.from, t, s.last, b.time()) {
-		o.problem("%s: %s was not scraped between %s and %s", receiver, p.name, clock(s.last), clock(b.time()))
+	scraped := s.last
+	for _, pg := range p.pages { // their batches may be lost
+		if pg.by == b.from && pg.start.After(scraped) && pg.start.Before(b.time().Add(-t.early())) {
+			scraped = pg.start
+		}
+	}
+	if b.time().Sub(scraped) > mostMissed*interval+t.timeout() && !o.mayFail(p, scraped, b.time()) &&
+		!o.excusedBy(b.from, scraped, b.time()) && o.ownedAll(b.from, t, scraped, b.time()) {
+		o.problem("%s: %s was not scraped between %s and %s", receiver, p.name, clock(scraped), clock(b.time()))
 	}
 	if gap < t.interval()/2 && !o.changedIn(s.last, b.time()) {
 		o.problem("%s: %s was scraped at %s and at %s, within one scrape interval", receiver, p.name, clock(s.last),
@@ -401,7 +407,7 @@ func (o *Oracle) judgeReason(receiver string, p *pod, t *target, b *batch) {
 // judgeEnd checks that a target that is gone has its last markers.
 func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, until time.Time) {
 	s := d.states[rev]
-	if s.ended || s.target == nil {
+	if s.ended || s.target == nil || s.last.IsZero() {
 		return
 	}
 	gone := p.to
@@ -413,7 +419,7 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	}
 	by := o.found(o.shownUntil(gone, s.last)).Add(4 * s.target.interval())
 	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
-		o.mayTake(s.process, gone, by) || !o.ownedAll(s.process.host, s.target, gone, by) ||
+		o.mayTake(s.process, gone, by) || o.isContested(s.target, gone) || o.isContested(s.target, s.last) || !o.ownedAll(s.process.host, s.target, gone, by) ||
 		o.wasRemoved(s.target.job.JobName, s.last, until) {
 		return
 	}

@@ -23,18 +23,21 @@ type Losses struct {
 	// an earlier process sent, unless the position of its queue was lost with the disk, and does not count them. It does
 	// not know it if only the answer was lost.
 	Repeated int
+	// Again samples were refused before, and came again: a process ended after it had counted them, and before its queue
+	// knew that.
+	Again int
 }
 
 // Minus returns what was added since an earlier state.
 func (l Losses) Minus(before Losses) Losses {
 	return Losses{l.Lost - before.Lost, l.Forgiven - before.Forgiven, l.Denied - before.Denied,
-		l.Repeated - before.Repeated}
+		l.Repeated - before.Repeated, l.Again - before.Again}
 }
 
 // Most returns the largest number of samples that agents may count as dropped. repeated: agents may not know which
 // samples they sent again.
 func (l Losses) Most(repeated bool) int {
-	most := l.Lost + l.Forgiven + l.Denied
+	most := l.Lost + l.Forgiven + l.Denied + l.Again
 	if repeated {
 		most += l.Repeated
 	}
@@ -44,6 +47,9 @@ func (l Losses) Most(repeated bool) int {
 // lose counts lost samples. why describes them.
 func (o *Oracle) lose(receiver string, n int, excused bool, why string) {
 	l := o.lossesOf(receiver)
+	if n == 0 {
+		return
+	}
 	if excused {
 		l.Forgiven += n
 		return
@@ -62,6 +68,7 @@ type missing struct {
 	refused  map[repetition]bool // by a fault; those that Judge has not seen
 	repeated map[repetition]bool // counted already
 	denied   map[repetition]bool // counted already
+	again    map[repetition]bool // counted already
 }
 
 // repetition is a sample of a series, which may come several times.
@@ -73,7 +80,7 @@ type repetition struct {
 func (o *Oracle) lossesOf(receiver string) *missing {
 	if o.losses[receiver] == nil {
 		o.losses[receiver] = &missing{refused: map[repetition]bool{}, repeated: map[repetition]bool{},
-			denied: map[repetition]bool{}}
+			denied: map[repetition]bool{}, again: map[repetition]bool{}}
 	}
 	return o.losses[receiver]
 }
@@ -88,7 +95,7 @@ func count(seen map[repetition]bool, x repetition, n *int) {
 
 // forget drops what is about samples that no agent sends any more.
 func (m *missing) forget(before time.Time) {
-	for _, of := range []map[repetition]bool{m.refused, m.repeated, m.denied} {
+	for _, of := range []map[repetition]bool{m.refused, m.repeated, m.denied, m.again} {
 		maps.DeleteFunc(of, func(x repetition, _ bool) bool { return x.at < before.UnixMilli() })
 	}
 }
@@ -129,7 +136,7 @@ func (o *Oracle) excuses(p *pod, pg *page) bool {
 	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
 	_, t := o.targetAt(p, pg.start)
 	return gone || o.isContested(t, pg.start) || o.excusedBy(pg.by, pg.start, pg.end) ||
-		o.changedIn(pg.start.Add(-time.Second), pg.end.Add(time.Second))
+		o.changedIn(pg.start.Add(-time.Second), pg.start.Add(t.timeout()+time.Second))
 }
 
 // lostPage returns what the batch of a page would have had: its samples, its report and its markers. scraped: the agent
@@ -177,10 +184,17 @@ func (o *Oracle) noteElsewhere(c *inForce, b *batch, all []expectation) {
 	o.elsewhere[key] = e
 }
 
+// markersLate is how long after their time the last markers of a target may be written: when discovery shows that it is
+// gone.
+const markersLate = 2 * time.Minute
+
 // judgeElsewhere counts batches without a page that not all receivers have.
 func (o *Oracle) judgeElsewhere(p *pod) {
 	for _, e := range o.elsewhere {
 		for receiver, n := range e.samples {
+			if o.isAbsent(receiver, e.at, e.at.Add(markersLate)) {
+				continue
+			}
 			o.lose(receiver, n, o.excusedBy(e.from, e.at, e.at),
 				fmt.Sprintf("the batch of %s at %s without a page did not arrive", p.name, clock(e.at)))
 		}

@@ -371,6 +371,9 @@ func (s sink) Refuse(_ string, series *receiver.Series, x receiver.Sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l, it := s.lossesOf(s.name), repetition{series.Key, x.Time}
+	if l.refused[it] {
+		count(l.again, it, &l.Again)
+	}
 	l.refused[it] = true
 	if x.Time < s.judged.UnixMilli() || s.receivers[s.name].has(series, x) {
 		count(l.denied, it, &l.Denied)

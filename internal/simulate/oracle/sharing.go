@@ -194,7 +194,7 @@ func (o *Oracle) judgeHandover(receiver string, p *pod, t *target, before *liven
 	v := o.viewAt(b.from, b.time())
 	_, was, since := v.countAt(b.time())
 	started := o.processOf(b.from, b.time()).from
-	if was == 0 || since.Before(before.last) || started.After(since.Add(-handover)) || v.from.After(since) ||
+	if was == 0 || since.Before(before.last) || o.found(started).After(since.Add(-handover)) || v.from.After(since) ||
 		!before.process.alive(since) || o.mayFail(p, before.last, b.time()) ||
 		o.changedIn(before.last, b.time()) {
 		return
