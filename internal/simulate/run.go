@@ -158,6 +158,7 @@ func (w *world) judge() {
 		}
 	}
 	w.oracle.Judge(time.Now().Add(-settle))
+	w.judgeRefusals()
 	lost, explainedBy := w.oracle.Counts().Lost, map[string]float64{}
 	for _, r := range w.agents {
 		for d, n := range r.droppedSamples() {
