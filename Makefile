@@ -120,6 +120,12 @@ simulate: ## Run whole agents in a simulation with faults (SEED=x: first seed, S
 	@SIMULATE_SEED='$(or $(SEED),1)' SIMULATE_SEEDS='$(or $(SEEDS),1)' SIMULATE_DAYS='$(DAYS)' SIMULATE_FAULTS='$(FAULTS)' \
 		$(GO) test -count=1 -timeout 0 -v -run '^TestSeeds$$' ./internal/simulate
 
+# Each mistake is compiled into the product and searched for by seeds 1, 2, ... until one fails.
+.PHONY: simulate-mutants
+simulate-mutants: ## Make mistakes in the product, one at a time: the simulation must find each (SEEDS=n: at most, RUN=words of a name)
+	@SIMULATE_MUTANTS=1 SIMULATE_SEEDS='$(SEEDS)' $(GO) test -count=1 -timeout 0 -v \
+		-run '^TestSimulationFindsMutants$$$(if $(RUN),/$(RUN))' ./internal/simulate
+
 .PHONY: chaos
 chaos: ## Kill, starve and damage the running program and count the lost samples (SHORT=0: the long form; RUN=kills: one scenario)
 	@RUN='$(filter-out .,$(RUN))' SHORT='$(SHORT)' tools/chaos.sh

@@ -36,12 +36,13 @@ var allowed = map[string][]string{
 	"footprint": {}, "hashindex": {}, "queue/filesystem": {}, "relabel": {}, "kubeconfig": {}, "shard": {},
 	"history":    {},
 	"chance":     {},
+	"mutants":    {},
 	"queue":      {"queue/filesystem", "simulate/disk"}, // disk: in tests
 	"discovery":  {"chance", "envoy", "kubeconfig"},     // Istio's names; contexts, in errors
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
 	"scrape":     {"envoy", "pushdown", "hashindex", "series", "exposition", "discovery", "shard", "via"},
-	"aggregate":  {"series"},
+	"aggregate":  {"series", "mutants"},         // mutants: in tests
 	"via":        {"discovery"},                 // its client of an API server
 	"podlookup":  {"config/hint", "kubeconfig"}, // hint: nearest names
 	"remotewrite": {
@@ -78,7 +79,7 @@ var allowed = map[string][]string{
 	"simulate/receiver":  {"simulate/faultlist"},
 	"simulate/oracle":    {"simulate/receiver", "simulate/sidecar"},
 	"simulate": {
-		"agent", "chance", "config", "scrape", "simulate/apiserver", "simulate/cluster", "simulate/disk",
+		"agent", "chance", "config", "mutants", "scrape", "simulate/apiserver", "simulate/cluster", "simulate/disk",
 		"simulate/network", "simulate/onecpu", "simulate/oracle", "simulate/receiver", "simulate/sidecar", "via", "web",
 		// scrape: the status that pages show
 	},
@@ -147,7 +148,7 @@ func TestImportRuleSeesEveryKindOfEdge(t *testing.T) {
 	}
 }
 
-// TestProductNeverImportsTheSimulation: only tests and the simulation itself import it.
+// TestProductNeverImportsTheSimulation: only tests and the simulation itself import it; only tests import mutants.
 func TestProductNeverImportsTheSimulation(t *testing.T) {
 	for _, problem := range simulationImports(t, os.DirFS("..")) {
 		t.Error(problem)
@@ -165,9 +166,13 @@ func TestImportOfTheSimulationIsSeen(t *testing.T) {
 			t.Errorf("%s: problems = %q, want %d", file, got, want)
 		}
 	}
+	mutants := fstest.MapFS{"internal/scrape/pool.go": {Data: []byte(importing(ours + "mutants"))}}
+	if got := simulationImports(t, mutants); len(got) != 1 {
+		t.Errorf("mutants: problems = %q, want 1", got)
+	}
 }
 
-// simulationImports finds files of the product that import the simulation.
+// simulationImports finds files of the product that import the simulation or mutants.
 func simulationImports(t *testing.T, root fs.FS) (problems []string) {
 	t.Helper()
 	for _, f := range goFiles(t, root) {
@@ -179,8 +184,10 @@ func simulationImports(t *testing.T, root fs.FS) (problems []string) {
 			t.Fatal(err)
 		}
 		for _, spec := range parsed.Imports {
-			if strings.HasPrefix(spec.Path.Value, `"`+ours+"simulate/") || spec.Path.Value == `"`+ours+`simulate"` {
-				problems = append(problems, f.path+" imports the simulation, which is for tests")
+			name, _ := strconv.Unquote(spec.Path.Value)
+			name, own := strings.CutPrefix(name, ours)
+			if own && (name == "simulate" || name == "mutants" || strings.HasPrefix(name, "simulate/")) {
+				problems = append(problems, f.path+" imports "+name+", which is for tests")
 			}
 		}
 	}

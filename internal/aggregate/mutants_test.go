@@ -1,26 +1,18 @@
 package aggregate
 
 import (
-	"encoding/json"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/mutants"
 )
 
-// mutant is a mistake that the model test must find: a change of the text of one or two files.
-type mutant struct {
-	name  string
-	edits []edit
-}
-
-type edit struct{ file, old, new string }
-
-func mutants() []mutant {
-	one := func(name, file, old, new string) mutant { return mutant{name, []edit{{file, old, new}}} }
-	return []mutant{
+// mistakes are mistakes that the model test must find.
+func mistakes() []mutants.Mutant {
+	one, change := mutants.One, mutants.Change
+	return []mutants.Mutant{
 		one("the first scrape is counted", "carry.go", "v, b := math.NaN(),", "v, b := 0.0,"),
 		one("state is kept over a reload that changes the block", "carry.go",
 			"case n >= 0 && f.blocks[n] == b:", "case n >= 0 && f.blocks[n] != nil:"),
@@ -47,14 +39,14 @@ func mutants() []mutant {
 				a.write(g, now.UnixMilli())
 			}
 			s.count(second)`),
-		{"all of a page is counted after a failed scrape", []edit{
-			{"aggregates.go", "if s.good = b.Origin.Good; s.good {",
-				"was := s.good\n\tif s.good = b.Origin.Good; s.good {"},
-			{"aggregates.go", "\t\ta.takePage(s, b, now)\n",
-				"\t\tif !was {\n\t\t\tclear(s.last)\n\t\t}\n\t\ta.takePage(s, b, now)\n"},
-		}},
-		{"totals are loaded after a restart", []edit{
-			{"learn.go", "if !added {\n\t\t\tl.table.Release", `if added {
+		mutants.Of("all of a page is counted after a failed scrape",
+			change("aggregates.go", "if s.good = b.Origin.Good; s.good {",
+				"was := s.good\n\tif s.good = b.Origin.Good; s.good {"),
+			change("aggregates.go", "\t\ta.takePage(s, b, now)\n",
+				"\t\tif !was {\n\t\t\tclear(s.last)\n\t\t}\n\t\ta.takePage(s, b, now)\n"),
+		),
+		mutants.Of("totals are loaded after a restart",
+			change("learn.go", "if !added {\n\t\t\tl.table.Release", `if added {
 			key := slotName{g, slot}
 			slotNames.Store(key, to.String())
 			if v, ok := savedTotals.Load(to.String()); ok {
@@ -62,26 +54,26 @@ func mutants() []mutant {
 			}
 		}
 		if !added {
-			l.table.Release`},
-			{"group.go", "case s.kind == counter:\n\t\t\tb.Add(s.id, s.total)", `case s.kind == counter:
+			l.table.Release`),
+			change("group.go", "case s.kind == counter:\n\t\t\tb.Add(s.id, s.total)", `case s.kind == counter:
 			if name, ok := slotNames.Load(slotName{g, uint32(n)}); ok {
 				savedTotals.Store(name, s.total)
 			}
-			b.Add(s.id, s.total)`},
-			{"group.go", "type slotState uint8", `type slotName struct {
+			b.Add(s.id, s.total)`),
+			change("group.go", "type slotState uint8", `type slotName struct {
 	group *group
 	slot  uint32
 }
 
 var slotNames, savedTotals sync.Map
 
-type slotState uint8`},
-		}},
+type slotState uint8`),
+		),
 		one("the first sample is not 0", "group.go", "b.Add(s.id, 0)", "b.Add(s.id, s.total)"),
-		{"what was known of a target that moves away is kept", []edit{
-			{"aggregates.go", "s := a.sources[id]\n\tdelete(a.sources, id)\n\ta.mu.Unlock()",
-				"a.mu.Unlock()\n\tvar s *source"},
-			{"feeds.go", "s := &source{", `var labelsOf labels.Labels
+		mutants.Of("what was known of a target that moves away is kept",
+			change("aggregates.go", "s := a.sources[id]\n\tdelete(a.sources, id)\n\ta.mu.Unlock()",
+				"a.mu.Unlock()\n\tvar s *source"),
+			change("feeds.go", "s := &source{", `var labelsOf labels.Labels
 	a.table.Read(func(v series.View) { labelsOf = v.TargetLabels(b.Target) })
 	again := a.table.AddTarget(labelsOf)
 	defer a.table.ReleaseTarget(again)
@@ -91,8 +83,8 @@ type slotState uint8`},
 			return old
 		}
 	}
-	s := &source{`},
-		}},
+	s := &source{`),
+		),
 		one("pages under other rules are compared", "aggregates.go", "if b.Origin.Gap {", "if false {"),
 		one("the lines of a histogram begin again one by one", "aggregates.go",
 			"if s.mayHaveReset(values) {", "if false {"),
@@ -117,15 +109,15 @@ type slotState uint8`},
 		one("new lines of a page that leaves out lines are counted", "aggregates.go",
 			"s.partial || b.Origin.Partial || s.lacked", "s.lacked"),
 		one("lines that a page leaves out are gone", "lost.go", "&& !partial:", ":"),
-		{"a source without a block is dropped at once", []edit{
-			{"apply.go", "for _, s := range a.sources {", "for id, s := range a.sources {"},
-			{"apply.go", "\t\t\ta.retire(s)\n", `			a.retire(s)
+		mutants.Of("a source without a block is dropped at once",
+			change("apply.go", "for _, s := range a.sources {", "for id, s := range a.sources {"),
+			change("apply.go", "\t\t\ta.retire(s)\n", `			a.retire(s)
 			if len(a.blocks.byJob[s.job]) == 0 {
 				delete(a.sources, id)
 				a.drop(s)
 			}
-`},
-		}},
+`),
+		),
 		one("a young process is counted although another instance may have counted it", "source.go",
 			"min(2*interval, inForce)", "inForce"),
 		one("a young process is counted again when its pod is found again", "feeds.go",
@@ -155,8 +147,8 @@ type slotState uint8`},
 
 // TestMutantsFit: the texts that mutants change are there.
 func TestMutantsFit(t *testing.T) {
-	for _, m := range mutants() {
-		t.Run(m.name, func(t *testing.T) { m.texts(t) })
+	for _, m := range mistakes() {
+		t.Run(m.Name, func(t *testing.T) { m.Texts(t) })
 	}
 }
 
@@ -166,80 +158,20 @@ func TestModelFindsMutants(t *testing.T) {
 	if os.Getenv("MODEL_MUTANTS") != "1" {
 		t.Skip("MODEL_MUTANTS=1 runs it; it takes minutes")
 	}
-	for _, m := range mutants() {
-		t.Run(m.name, func(t *testing.T) {
+	for _, m := range mistakes() {
+		t.Run(m.Name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.Command("go", "test", "-count=1", "-overlay", m.overlay(t), "-run", "^TestModel$", ".")
-			cmd.Env = append(os.Environ(), "MODEL_MUTANTS=", "MODEL_FIRST=0", "MODEL_SEEDS=1000")
-			out, err := cmd.CombinedOutput()
-			text := string(out)
+			output, passed := mutants.Run(t, m.Build(t), "TestModel", "MODEL_MUTANTS=", "MODEL_FIRST=0",
+				"MODEL_SEEDS=1000")
 			switch {
-			case strings.Contains(text, "build failed"):
-				t.Fatalf("it does not compile:\n%s", text)
-			case err == nil:
+			case passed:
 				t.Error("the model test passes")
-			case !strings.Contains(text, "--- FAIL: TestModel"):
-				t.Errorf("%v:\n%s", err, text)
+			case !strings.Contains(output, "--- FAIL: TestModel"):
+				t.Errorf("the model test does not end:\n%s", output)
 			default:
-				t.Logf("%s finds it: %s", regexp.MustCompile(`MODEL_FIRST=\d+`).FindString(text), firstError(text))
+				t.Logf("%s finds it: %s", regexp.MustCompile(`MODEL_FIRST=\d+`).FindString(output),
+					mutants.FirstProblem(output))
 			}
 		})
 	}
-}
-
-// firstError returns the first line of a test's output that a test has written.
-func firstError(text string) string {
-	for _, l := range strings.Split(text, "\n") {
-		if _, what, ok := strings.Cut(l, "_test.go:"); ok {
-			return what
-		}
-	}
-	return text
-}
-
-// overlay writes the changed files, and returns the file that names them for the go command.
-func (m mutant) overlay(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	texts := m.texts(t)
-	files := map[string]string{}
-	for name, text := range texts {
-		files[filepath.Join(here, name)] = filepath.Join(dir, name)
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	list, err := json.Marshal(map[string]any{"Replace": files})
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(name, list, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return name
-}
-
-// texts returns the changed files, by name.
-func (m mutant) texts(t *testing.T) map[string]string {
-	t.Helper()
-	texts := map[string]string{}
-	for _, e := range m.edits {
-		if _, ok := texts[e.file]; !ok {
-			text, err := os.ReadFile(e.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts[e.file] = string(text)
-		}
-		if n := strings.Count(texts[e.file], e.old); n != 1 {
-			t.Fatalf("%s has %d times %q, want once", e.file, n, e.old)
-		}
-		texts[e.file] = strings.Replace(texts[e.file], e.old, e.new, 1)
-	}
-	return texts
 }

@@ -188,6 +188,7 @@ func (w *world) judge() {
 		}
 	}
 	w.oracle.Judge(time.Now().Add(-settle))
+	w.judgeRefusals()
 	w.judgeLosses()
 	w.judgeLogs()
 	if w.opts.Exact {

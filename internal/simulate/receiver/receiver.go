@@ -71,6 +71,7 @@ type Counts struct {
 	Again      int // samples that came again with the same value
 	OutOfOrder int // samples that were refused because they are late
 	Early      int // requests before the end of a pause that Retry-After asked for
+	Refused    int // samples of answers with 400: all of a 1.0 request, of a 2.0 request those that are not stored
 }
 
 // New returns a receiver. log gets a line for each judged request: sender, protocol, samples, result; nil: no log.
@@ -260,6 +261,9 @@ func (r *Receiver) take(from string, body []byte, p Protocol, fault Fault) (stor
 		}
 		stored += len(good[i])
 	}
+	if refused != "" {
+		r.counts.Refused += samplesIn(rows) - stored
+	}
 	if r.log != nil {
 		r.log(fmt.Sprintf("%s from %s: %d.0, %s, stored %d, %q", r.name, from, p, digest(rows), stored, refused))
 	}
@@ -289,6 +293,14 @@ func (r *Receiver) judge(row row, fault Fault) (good, late []Sample, why string)
 		}
 	}
 	return good, late, why
+}
+
+// samplesIn returns the number of samples of a request.
+func samplesIn(rows []row) (n int) {
+	for _, row := range rows {
+		n += len(row.samples)
+	}
+	return n
 }
 
 // digest returns a text that is the same for two requests with the same samples, in whatever order of series. It leaves

@@ -146,6 +146,13 @@ func TestJudgesAsPrometheus(t *testing.T) {
 				if n := len(b.Problems()); n != tc.wrong {
 					t.Errorf("%d.0: problems %q, want %d", p, b.Problems(), tc.wrong)
 				}
+				refused := 0
+				if status == 400 && name != "one series twice" { // that is no valid request
+					refused = len(tc.sent) - len(stored)
+				}
+				if n := b.Counts().Refused; n != refused {
+					t.Errorf("%d.0: %d samples refused, want %d", p, n, refused)
+				}
 				if c := b.Counts(); c.Again != tc.again || c.OutOfOrder != tc.ooOrder || b.late != tc.ooOrder {
 					t.Errorf("%d.0: %+v, want %d again, %d out of order", p, c, tc.again, tc.ooOrder)
 				}

@@ -78,18 +78,19 @@ type line struct {
 // bounds are the upper bounds of a histogram's buckets.
 var bounds = [...]string{"1", "5", "10", "50", "100", "500", "1000", "+Inf"}
 
-// fixedFamilies are the stats that belong to no peer, each with its name in Envoy and its labels.
+// fixedFamilies are the stats that belong to no peer, each with its name in Envoy and its labels. One has a label
+// without a value, and one has a label that targets have, too.
 var fixedFamilies = [...]struct {
 	name, statName, labels string
 	kind                   kind
 }{
 	{"envoy_cluster_upstream_cx_active", "cluster.xds-grpc.upstream_cx_active", `cluster_name="xds-grpc"`, gauge},
-	{"envoy_cluster_upstream_rq_total", "cluster.xds-grpc.upstream_rq_total", `cluster_name="xds-grpc"`, counter},
+	{"envoy_cluster_upstream_rq_total", "cluster.xds-grpc.upstream_rq_total", `cluster_name="xds-grpc",zone=""`, counter},
 	{"envoy_server_live", "server.live", "", gauge},
 	{"envoy_server_memory_allocated", "server.memory_allocated", "", gauge},
 	{"envoy_server_total_connections", "server.total_connections", "", gauge},
 	{"envoy_server_uptime", "server.uptime", "", gauge},
-	{"istio_build", "istiocustom.istio_build", `component="proxy",tag="1.24.2"`, gauge},
+	{"istio_build", "istiocustom.istio_build", `app="istiod",component="proxy",tag="1.24.2"`, gauge},
 }
 
 // seriesOfPeer is how many series a peer brings.
