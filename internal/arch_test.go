@@ -41,16 +41,19 @@ var allowed = map[string][]string{
 	"discovery":  {"chance", "envoy", "kubeconfig"},     // Istio's names; contexts, in errors
 	"series":     {"hashindex"},
 	"exposition": {"hashindex", "series"},
-	"scrape":     {"envoy", "pushdown", "hashindex", "series", "exposition", "discovery", "shard", "via"},
-	"aggregate":  {"series", "mutants"},         // mutants: in tests
-	"via":        {"discovery"},                 // its client of an API server
-	"podlookup":  {"config/hint", "kubeconfig"}, // hint: nearest names
+	"rawsocket":  {},
+	"scrape": {
+		"envoy", "pushdown", "hashindex", "series", "exposition", "discovery", "rawsocket", "shard", "via",
+	},
+	"aggregate": {"series", "mutants"},         // mutants: in tests
+	"via":       {"discovery"},                 // its client of an API server
+	"podlookup": {"config/hint", "kubeconfig"}, // hint: nearest names
 	"remotewrite": {
 		"chance", "series", "queue", "remotewrite/deliver", "remotewrite/pack", "remotewrite/wire",
 		"remotewrite/wire/wiretest",
 	},
 	"remotewrite/pack":          {"hashindex", "series", "queue", "remotewrite/wire"},
-	"remotewrite/deliver":       {"chance", "queue", "remotewrite/wire"},
+	"remotewrite/deliver":       {"chance", "queue", "rawsocket", "remotewrite/wire"},
 	"remotewrite/wire":          {"series", "remotewrite/wire/wiretest"}, // wiretest: in tests
 	"remotewrite/wire/wiretest": {"series"},
 	"config": {

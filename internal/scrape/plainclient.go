@@ -16,6 +16,8 @@ import (
 	"time"
 
 	config_util "github.com/prometheus/common/config"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/rawsocket"
 )
 
 // maxHeaderBytes limits the status line and header of a response.
@@ -103,7 +105,7 @@ func (p *plainClient) send(ctx context.Context, t *target, a ask) (*exchange, er
 	if c.Conn, err = p.dial(context.WithValue(ctx, targetKey{}, t), "tcp", t.hostPort); err != nil {
 		return nil, causeOr(ctx, err)
 	}
-	c.raw, c.abort = rawConnOf(c.Conn), func() { _ = c.SetDeadline(time.Unix(1, 0)) }
+	c.raw, c.abort = rawsocket.RawConnOf(c.Conn), func() { _ = c.SetDeadline(time.Unix(1, 0)) }
 	return p.sendOn(ctx, c, t, a)
 }
 

@@ -1,17 +1,16 @@
 package scrape
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/rawsocket"
 )
 
-// rawIO sends a request and reads its response by system calls that Go's scheduler does not see. The socket does not
-// block, so each call is short. The scheduler would take the processor from a call of more than 20 µs, such as the copy
-// of 64 KiB, and start another thread. The runtime's poller still waits for bytes, so deadlines and Close work as
-// usual. It belongs to one exchange at a time.
+// rawIO sends a request and reads its response by system calls that Go's scheduler does not see (package rawsocket). The
+// runtime's poller still waits for bytes, so deadlines and Close work as usual. It belongs to one exchange at a time.
 type rawIO struct {
 	conn  *conn
 	asked bool // the request of conn was written
@@ -29,16 +28,6 @@ func (r *rawIO) init() { r.onAnswer, r.onRead = r.awaitAnswer, r.readNow }
 // end lets go of a connection.
 func (r *rawIO) end() { r.conn, r.buf = nil, nil }
 
-// rawConnOf returns what rawIO needs of a connection; nil: it has no socket.
-func rawConnOf(c net.Conn) syscall.RawConn {
-	if s, ok := c.(syscall.Conn); ok {
-		if raw, err := s.SyscallConn(); err == nil {
-			return raw
-		}
-	}
-	return nil
-}
-
 // ask sends the request of a connection and returns the first byte of the response.
 func (r *rawIO) ask(c *conn) (first byte, err error) {
 	if c.raw == nil {
@@ -46,7 +35,7 @@ func (r *rawIO) ask(c *conn) (first byte, err error) {
 	}
 	r.conn, r.buf, r.asked, r.stale, r.sent = c, c.first[:], false, false, 0
 	if err := c.raw.Read(r.onAnswer); err != nil {
-		return 0, asRead(err)
+		return 0, rawsocket.Rename(err, "read")
 	}
 	switch {
 	case r.stale:
@@ -73,7 +62,7 @@ func (r *rawIO) awaitAnswer(fd uintptr) (done bool) {
 			r.stale = true
 			return true
 		}
-		r.sent, _ = rawWrite(fd, r.conn.request)
+		r.sent, _ = rawsocket.Write(fd, r.conn.request)
 		if r.sent < len(r.conn.request) {
 			return true
 		}
@@ -91,14 +80,14 @@ func (r *rawIO) read(c *conn, p []byte) (int, error) {
 	}
 	r.conn, r.buf = c, p
 	if err := c.raw.Read(r.onRead); err != nil {
-		return 0, asRead(err)
+		return 0, rawsocket.Rename(err, "read")
 	}
 	return r.result()
 }
 
 // readNow reads what has come. It returns false if that is nothing.
 func (r *rawIO) readNow(fd uintptr) (done bool) {
-	r.n, r.errno = rawRead(fd, r.buf)
+	r.n, r.errno = rawsocket.Read(fd, r.buf)
 	return r.errno != syscall.EAGAIN
 }
 
@@ -112,14 +101,4 @@ func (r *rawIO) result() (int, error) {
 		return 0, io.EOF
 	}
 	return r.n, nil
-}
-
-// asRead returns an error of RawConn.Read as Read would return it.
-func asRead(err error) error {
-	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		read := *op
-		read.Op = "read"
-		return &read
-	}
-	return err
 }

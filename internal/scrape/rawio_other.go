@@ -2,17 +2,10 @@
 
 package scrape
 
-import (
-	"net"
-	"syscall"
-)
-
 // rawIO sends a request and reads its response in the usual way.
 type rawIO struct{}
 
 func (*rawIO) init() {}
-
-func rawConnOf(net.Conn) syscall.RawConn { return nil }
 
 func (*rawIO) ask(c *conn) (first byte, err error) { return c.send() }
 

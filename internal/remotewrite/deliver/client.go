@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/prometheus/storage/remote/googleiam"
 	"github.com/prometheus/sigv4"
 
+	"github.com/envoy-scraper/envoy-scraper/internal/rawsocket"
 	"github.com/envoy-scraper/envoy-scraper/internal/remotewrite/wire"
 )
 
@@ -45,15 +46,8 @@ const renewInterval = 10 * time.Second
 
 // NewClient returns a client for the HTTP settings in cfg. cfg.Client is not used.
 func NewClient(cfg Settings) (Client, error) {
-	var opts []promhttp.HTTPClientOption
-	switch {
-	case cfg.Dial != nil:
-		opts = append(opts, promhttp.WithDialContextFunc(cfg.Dial))
-	case cfg.RoundRobinDNS:
-		addresses := &anyAddress{random: cfg.Chance.Rand()}
-		opts = append(opts, promhttp.WithDialContextFunc(addresses.dial))
-	}
-	c, err := promhttp.NewClientFromConfig(cfg.HTTPClientConfig, "remote_write", opts...)
+	c, err := promhttp.NewClientFromConfig(cfg.HTTPClientConfig, "remote_write",
+		promhttp.WithDialContextFunc(dialWith(cfg)))
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +86,25 @@ func NewClient(cfg Settings) (Client, error) {
 		requests[p] = req
 	}
 	return &httpClient{http: c, requests: requests, timeout: time.Duration(cfg.RemoteTimeout), idle: idle}, nil
+}
+
+// dialWith returns how cfg connects to a receiver.
+func dialWith(cfg Settings) promhttp.DialContextFunc {
+	dial := cfg.Dial
+	switch {
+	case dial != nil:
+	case cfg.RoundRobinDNS:
+		dial = (&anyAddress{random: cfg.Chance.Rand()}).dial
+	default:
+		dial = new(net.Dialer).DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return rawsocket.Wrap(c), nil
+	}
 }
 
 // writeBuffer is the size of the write buffer of a connection, and so of each lane. A request of 2,000 samples and its

@@ -1,14 +1,16 @@
 //go:build race
 
-package scrape
+package rawsocket
 
 import "syscall"
 
 // The race detector learns from the calls of package syscall that a read comes after the write of the other end.
 
-func rawRead(fd uintptr, b []byte) (n int, errno syscall.Errno) { return checked(syscall.Read, fd, b) }
+// Read is as without the race detector.
+func Read(fd uintptr, b []byte) (n int, errno syscall.Errno) { return checked(syscall.Read, fd, b) }
 
-func rawWrite(fd uintptr, b []byte) (n int, errno syscall.Errno) {
+// Write is as without the race detector.
+func Write(fd uintptr, b []byte) (n int, errno syscall.Errno) {
 	return checked(syscall.Write, fd, b)
 }
 
