@@ -49,8 +49,8 @@ func TestALargeDraftIsNotKept(t *testing.T) {
 	}
 }
 
-// Settle gives the draft back before the samples of a page are handed on. The page expects other lines only after Commit,
-// and holds the series all the time.
+// Settle gives the draft back before the samples of a page are handed on. The page expects other lines only after
+// Commit, and holds the series all the time.
 func TestSettleGivesTheDraftBack(t *testing.T) {
 	l := newLearner()
 	pooled := &draft{}

@@ -140,9 +140,9 @@ func (p *Page) setFormat(contentType string) error {
 	return nil
 }
 
-// Settle makes the layout of a good page, and gives back the memory that only reading the page needed: twice as much as
-// the layout, on a first page. Its samples are not handed on yet, so the lines expected stay the same until Commit, which
-// must follow.
+// Settle makes the layout of a good page, and gives back the memory that only reading the page needed: on a first page
+// three times as much as the layout. The lines expected stay the same until Commit, which must follow when the samples
+// of the page have been handed on.
 func (p *Page) Settle() {
 	r := &p.reading
 	changed := r.cursor.diverged || p.layout.shown < p.layout.len()

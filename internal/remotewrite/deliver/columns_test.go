@@ -306,15 +306,16 @@ func TestNoBodyWaitsThroughAnOutage(t *testing.T) {
 	})
 }
 
-// TestFragmentsOfOneScrape: a large page is several fragments. Each that fills a request is sent as it is, and small ones
-// share a request. Fragments of several scrapes are merged.
+// TestFragmentsOfOneScrape: a large page is several fragments. Each that fills a request is sent as it is, and small
+// ones share a request. Fragments of several scrapes are merged.
 func TestFragmentsOfOneScrape(t *testing.T) {
 	full := testSettings().QueueConfig.MaxSamplesPerSend
 	for name, tc := range map[string]struct {
 		samples, at, want []int
 		asTheyAre         int // the number of bodies that are the fragments' own
 	}{
-		"one scrape":               {[]int{full, full, full / 4, full / 4}, []int{1, 1, 1, 1}, []int{full, full, full / 2}, 2},
+		"one scrape": {[]int{full, full, full / 4, full / 4}, []int{1, 1, 1, 1}, []int{full, full, full / 2},
+			2},
 		"a last one that is small": {[]int{full, 1}, []int{1, 1}, []int{full, 1}, 2},
 		"two scrapes":              {[]int{full, full}, []int{1, 2}, []int{full, full}, 0},
 	} {
@@ -359,7 +360,8 @@ func TestFragmentsOfOneScrape(t *testing.T) {
 		}, wire.V2)
 		s := r.NewSender(anyRandom(), &drawnGroups{[][]queue.Request{group}}, func(Fate) {})
 		if s.Run(t.Context(), nil); !slices.Equal(got, tc.want) || asTheyAre != tc.asTheyAre {
-			t.Errorf("%s: POSTs of %d samples, %d as they are; want %d, %d", name, got, asTheyAre, tc.want, tc.asTheyAre)
+			t.Errorf("%s: POSTs of %d samples, %d as they are; want %d, %d", name, got, asTheyAre, tc.want,
+				tc.asTheyAre)
 		}
 	}
 }

@@ -25,17 +25,19 @@ import (
 // firstPageBytes is the size of the pages of BenchmarkFirstPage: just below body_size_limit, which is 64 MiB.
 const firstPageBytes = 63 << 20
 
-// BenchmarkFirstPage is the memory of the whole program, in a process of its own, while it reads one page of 63 MiB with
-// nothing but new series for the first time, and until the receiver has all samples. The peak of the resident memory is
-// the kernel's (VmHWM). That of the anonymous part is looked at every 2 ms. Run it with -benchtime 1x -count 3.
-//
-// With FIRSTPAGE_PROFILES=DIR, it stores heap profiles of each process in DIR, one for each garbage collection.
+// firstPageLooks is how often the memory is looked at before the benchmark gives up: for about a minute and a half.
+const firstPageLooks = 45_000
+
+// BenchmarkFirstPage is the memory of the whole program, in a process of its own, while it reads one page of 63 MiB
+// with nothing but new series for the first time, and until the receiver has all samples. The peak of the resident
+// memory is the kernel's (VmHWM). That of the anonymous part is looked at every 2 ms. Run it with -benchtime 1x.
 func BenchmarkFirstPage(b *testing.B) {
 	for _, page := range []struct{ name, line string }{
-		{"short", `envoy_cluster_upstream_rq_total{envoy_cluster_name="outbound|9080|v2|reviews.bookinfo.svc.cluster.local",` +
-			`id="%016x"} 17000` + "\n"},
-		{"istio", `istio_requests_total{reporter="destination",source_workload="client",source_canonical_service="client",` +
-			`source_canonical_revision="latest",source_workload_namespace="default",source_principal="spiffe://` +
+		{"short", `envoy_cluster_upstream_rq_total{envoy_cluster_name=` +
+			`"outbound|9080|v2|reviews.bookinfo.svc.cluster.local",id="%016x"} 17000` + "\n"},
+		{"istio", `istio_requests_total{reporter="destination",source_workload="client",` +
+			`source_canonical_service="client",source_canonical_revision="latest",` +
+			`source_workload_namespace="default",source_principal="spiffe://` +
 			`cluster.local/ns/default/sa/client",source_app="client",source_version="v1",source_cluster="Kubernetes",` +
 			`destination_workload="reviews",destination_workload_namespace="default",destination_principal="spiffe://` +
 			`cluster.local/ns/default/sa/default",destination_app="reviews",destination_version="v2",` +
@@ -101,42 +103,26 @@ remote_write: [{url: '%s'}]
 `, sidecar.Listener.Addr(), receiver.URL), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	profiles, address := os.Getenv("FIRSTPAGE_PROFILES"), "127.0.0.1:0"
-	if profiles != "" {
-		address = "127.0.0.1:19095"
-	}
 	args := []string{"run", "--config.file", config, "--storage.path", filepath.Join(dir, "queue"),
-		"--web.listen-address", address, "--scrape.allow-loopback", "--log.level", "warn"}
-	if profiles != "" {
-		args = append(args, "--web.enable-pprof")
-	}
+		"--web.listen-address", "127.0.0.1:0", "--scrape.allow-loopback", "--log.level", "warn"}
 	cmd := exec.CommandContext(b.Context(), "envoy-scraper", args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	cmd.Env = append(os.Environ(), "GODEBUG=memprofilerate=4096")
-	if profiles == "" {
-		cmd.Env = os.Environ()
-	}
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	for i := 0; received.Load() < int64(lines) && i < 45_000; i++ {
-		time.Sleep(2 * time.Millisecond)
+	look := time.NewTicker(2 * time.Millisecond)
+	defer look.Stop()
+	for i := 0; received.Load() < int64(lines) && i < firstPageLooks; i++ {
+		<-look.C
 		r, a := residentMemory(b, cmd.Process.Pid)
-		rss = max(rss, r)
-		if profiles != "" && a > anonymous+(4<<20) {
-			saveProfile(b, filepath.Join(profiles, fmt.Sprintf("%04.0f.pb.gz", a/(1<<20))))
-		}
-		anonymous = max(anonymous, a)
+		rss, anonymous = max(rss, r), max(anonymous, a)
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		b.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil || received.Load() < int64(lines) {
 		b.Fatalf("%v; %d samples received; %s", err, received.Load(), &stderr)
-	}
-	if f := os.Getenv("FIRSTPAGE_STDERR"); f != "" {
-		_ = os.WriteFile(f, stderr.Bytes(), 0o600)
 	}
 	return rss, anonymous
 }
@@ -161,19 +147,4 @@ func residentMemory(b *testing.B, pid int) (peak, anonymous float64) {
 		}
 	}
 	return peak, anonymous
-}
-
-func saveProfile(b *testing.B, file string) {
-	resp, err := http.Get("http://127.0.0.1:19095/debug/pprof/heap")
-	if err != nil {
-		return // not there yet
-	}
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(resp.Body)
-	if err == nil {
-		err = os.WriteFile(file, data, 0o600)
-	}
-	if err != nil {
-		b.Error(err)
-	}
 }
