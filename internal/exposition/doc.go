@@ -13,9 +13,9 @@
 //     caller's Learner decides once which series a new line is.
 //  4. While every line is the one expected, the page's lines need no memory. From the first other line on, a draft
 //     (draft.go) collects them.
-//  5. Page.Commit, after a good page, makes its lines the layout (layout.go) that is expected next. Page.Abandon, after
-//     a page that failed, keeps the layout and adds the lines learned. Targets that print the same page share one
-//     layout (layouts.go).
+//  5. Page.Settle, after a good page, makes a layout (layout.go) of its lines, and Page.Commit expects it next.
+//     Page.Abandon, after a page that failed, keeps the layout and adds the lines learned. Targets that print the same
+//     page share one layout (layouts.go).
 //
 // Invariants: samples and errors are those that textparse alone would yield. The expected order of lines changes only
 // in Commit, after a page that was good from its first to its last line. Nothing of a page's text is kept here, except

@@ -6,7 +6,7 @@ import (
 )
 
 // draft holds what a page needs once a line was not the one expected. A page takes it from a pool at the first such
-// line and gives it back in Commit or Abandon.
+// line and gives it back in Settle or Abandon.
 //
 // Invariant: from begin on, the embedded layout has the lines of the page so far, in order, and onPage and onSeries say
 // which lines and series those are. Before, the draft is only used to search and to learn lines.

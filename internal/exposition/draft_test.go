@@ -48,3 +48,32 @@ func TestALargeDraftIsNotKept(t *testing.T) {
 		c.close()
 	}
 }
+
+// Settle gives the draft back before the samples of a page are handed on. The page expects other lines only after
+// Commit, and holds the series all the time.
+func TestSettleGivesTheDraftBack(t *testing.T) {
+	l := newLearner()
+	pooled := &draft{}
+	l.layouts.drafts.New = func() any { return pooled }
+	p, page := NewPage(l.layouts, l, Options{}), changingPage(0, 150_000)
+	var b series.Batch
+	if _, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		p.Settle()
+		if p.reading.draft != nil || p.layout.len() != 0 || l.table.Len() != 150_000 {
+			t.Fatalf("a draft: %t; %d lines expected, %d series", p.reading.draft != nil, p.layout.len(), l.table.Len())
+		}
+	}
+	shown := p.Commit(Shown{})
+	b.Reset(0, 0)
+	c, err := p.Read(strings.NewReader(page), plain, math.MaxInt64, &b)
+	if err != nil || !c.Unchanged || !p.Shows(shown) {
+		t.Errorf("%v, %+v: want the page to be the one expected", err, c)
+	}
+	p.Commit(shown).Release()
+	if p.Forget(); l.table.Len() != 0 {
+		t.Errorf("%d series left", l.table.Len())
+	}
+}

@@ -32,10 +32,12 @@ type reading struct {
 	counts  Counts
 
 	cursor    cursor
-	draft     *draft // nil as long as no line had to be searched or learned
+	draft     *draft // nil as long as no line had to be searched or learned, and after Settle
 	family    familyInForce
 	limits    limits
 	histogram histogramCheck
+
+	settled *layout // of the page just read, from Settle to Commit; nil: that of the page stays
 
 	empty bool // the body had not one byte
 	cut   bool // the body could not be read to its end

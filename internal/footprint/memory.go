@@ -21,15 +21,15 @@ import (
 //     with 50 percent it would hold the garbage of a minute.
 //   - A small heap may grow by a fifth, since collecting it takes little time. It also stays dense: what a high heap
 //     leaves behind is many spans that are nearly empty.
-//   - A heap whose live objects become more, as they do while a target's first page is read, may grow by
-//     roomWhileGrowing.
+//   - A heap whose live objects have become more within growingTicks, as while a target's first page is read and sent,
+//     may grow by roomWhileGrowing at most.
 type Memory struct {
 	mu      sync.Mutex // guards the following
 	fixed   bool       // the user has chosen the percentage
 	set     int        // percentage in force
 	last    heap       // at the last tick
 	rate    float64    // bytes per second that the process allocates: the highest rate lately
-	live    uint64     // bytes that the last collection left
+	live    uint64     // bytes that the last collection before the last tick left
 	growing int        // ticks until the live heap is no longer seen as growing
 }
 
@@ -40,7 +40,8 @@ const (
 	growTime         = 20 * time.Second
 	smallHeap        = 8 << 20
 	leastRoom        = 512 << 10 // bytes by which the heap may always grow
-	roomWhileGrowing = 32 << 20
+	roomWhileGrowing = 16 << 20
+	growingTicks     = 6 // until what was read has been sent, too
 
 	memoryInterval = 5 * time.Second
 	// startTime is how long the start takes: discovery has listed the pods, most targets were scraped once, and their
@@ -117,9 +118,8 @@ func (m *Memory) collected(h heap) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if h.live > m.live+m.live/8 {
-		m.growing = 2
+		m.growing = growingTicks
 	}
-	m.live = h.live
 	m.rate = max(m.rate, m.rateOf(h)) // the interval is not over, so this is too low
 	m.follow(h)
 }
@@ -129,7 +129,7 @@ func (m *Memory) tick(h heap) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rate = max(m.rate/2, m.rateOf(h))
-	m.last, m.growing = h, max(0, m.growing-1)
+	m.last, m.live, m.growing = h, h.live, max(0, m.growing-1)
 	m.follow(h)
 }
 
@@ -138,14 +138,15 @@ func (m *Memory) rateOf(h heap) float64 {
 	return float64(h.allocated-m.last.allocated) / memoryInterval.Seconds()
 }
 
-// follow sets the percentage, unless the user has chosen it, or it would hardly change.
+// follow sets the percentage, unless the user has chosen it, or it would hardly change. While the live objects become
+// more, the same percentage means more room after each collection, so it is always set.
 func (m *Memory) follow(h heap) {
 	room := max(leastRoom, m.rate*growTime.Seconds())
 	if m.growing > 0 {
-		room = roomWhileGrowing
+		room = min(room, roomWhileGrowing)
 	}
 	want := h.percent(room)
-	if !m.fixed && (want == mostGrowth || math.Abs(float64(want-m.set)) > float64(m.set)/4) {
+	if !m.fixed && (want == mostGrowth || m.growing > 0 || math.Abs(float64(want-m.set)) > float64(m.set)/4) {
 		m.grow(want)
 	}
 }

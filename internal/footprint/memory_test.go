@@ -55,7 +55,7 @@ func newProcess(t *testing.T, live uint64) *process {
 	p := &process{heap: heap{live: live}}
 	p.m.Use(0)
 	p.m.collected(p.heap)
-	p.ticks(2, 0) // it has grown from nothing
+	p.ticks(growingTicks, 0) // it has grown from nothing
 	return p
 }
 
@@ -102,14 +102,19 @@ func TestALargeHeapThatGrowsHasLittleRoom(t *testing.T) {
 	p.ticks(1, 1000*mib)
 	p.heap.live = 160 * mib
 	p.m.collected(p.heap)
-	if got := percentInForce(); got != 20 {
-		t.Errorf("%d percent, want 20: %d bytes of room", got, roomWhileGrowing)
+	if got := percentInForce(); got != 10 {
+		t.Errorf("%d percent, want 10: %d bytes of room", got, roomWhileGrowing)
 	}
+	p.heap.live = 170 * mib // by less than an eighth
 	p.m.collected(p.heap)
-	if got := percentInForce(); got != 20 {
-		t.Errorf("%d percent right after it has grown, want still 20", got)
+	if got := percentInForce(); got != 9 {
+		t.Errorf("%d percent when it has grown a little more, want 9: %d bytes of room", got, roomWhileGrowing)
 	}
-	p.ticks(2, 1000*mib)
+	p.ticks(growingTicks-1, 1000*mib)
+	if got := percentInForce(); got != 9 {
+		t.Errorf("%d percent while what it has read is sent, want still 9", got)
+	}
+	p.ticks(1, 1000*mib)
 	if got := percentInForce(); got != mostGrowth {
 		t.Errorf("%d percent when the heap grows no more, want %d", got, mostGrowth)
 	}

@@ -227,6 +227,9 @@ func (l *loop) scrape(ctx context.Context, forced error) {
 	restarted := l.traits.note(b, err == nil)
 	origin := l.origin(b, err == nil)
 	origin.Partial = err == nil && r.counts.OutOfOrder+r.counts.OutOfBounds > 0
+	if err == nil {
+		l.page.Settle() // so that packing the samples of a large page takes memory in place of reading it
+	}
 	l.finishBatch(b, r.counts, took, r.size.reported, shown, err)
 	b.Origin = origin
 	if appendErr := l.env.sink.Append(b); appendErr != nil {

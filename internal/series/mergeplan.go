@@ -1,9 +1,12 @@
 package series
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 
 	"github.com/prometheus/common/model"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/hashindex"
 )
 
 // mergePlan says where the labels of a target belong among a stem's own labels, so that merging the two compares no
@@ -19,6 +22,44 @@ type mergePlan struct {
 
 // maxPlanned is how many labels of a target a plan has room for.
 const maxPlanned = 14
+
+// hash returns a hash of a plan. Plans that hold for the same names of a target differ in the other fields.
+func (p *mergePlan) hash() uint64 {
+	h := mix(p.names, binary.LittleEndian.Uint64(p.at[:8]))
+	return mix(mix(h, binary.LittleEndian.Uint64(p.at[maxPlanned-8:])), uint64(p.name)<<8|uint64(p.le))
+}
+
+// mergePlans interns plans, since nearly all stems of a job have one of a few. Guarded by the table's lock.
+type mergePlans struct {
+	all   slab[sharedPlan]
+	index hashindex.Sharded
+}
+
+type sharedPlan struct {
+	mergePlan
+	refs uint32
+}
+
+func (ps *mergePlans) hashOf(n uint32) uint64 { return ps.all.at(n).hash() }
+
+// intern returns the number of a plan, with one more reference.
+func (ps *mergePlans) intern(p mergePlan) uint32 {
+	n, ok := ps.index.Find(p.hash(), func(n uint32) bool { return ps.all.at(n).mergePlan == p })
+	if !ok {
+		n = ps.all.add(sharedPlan{mergePlan: p})
+		ps.index.Add(p.hash(), n, ps.hashOf)
+	}
+	ps.all.at(n).refs++
+	return n
+}
+
+func (ps *mergePlans) release(n uint32) {
+	p := ps.all.at(n)
+	if p.refs--; p.refs == 0 {
+		ps.index.Remove(p.hash(), n, ps.hashOf)
+		ps.all.remove(n)
+	}
+}
 
 // nameOrder is what a mergePlan needs to know about a target's labels.
 type nameOrder struct {

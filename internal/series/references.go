@@ -33,7 +33,8 @@ func (t *Table) unlock() {
 func (t *Table) worked() int { return t.work.done + t.moved() - t.work.moved }
 
 func (t *Table) moved() int {
-	return t.index.Moved() + t.stems.index.Moved() + t.stems.moved + t.metas.index.Moved() + t.byText.Moved()
+	stems := t.stems.index.Moved() + t.stems.plans.index.Moved() + t.stems.moved
+	return t.index.Moved() + stems + t.metas.index.Moved() + t.byText.Moved()
 }
 
 // MostWork returns the most work done under one hold of the lock so far, in units of sliceWork. A test bounds by it how

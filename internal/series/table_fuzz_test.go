@@ -350,7 +350,7 @@ func (m *modelTable) releaseAll() {
 		}
 	}
 	t := m.table
-	if s, n, stems := t.SymbolCount(), t.Len(), t.stems.all.used; s+n+stems != 0 {
+	if s, n, stems := t.SymbolCount(), t.Len(), t.stems.all.used+t.stems.plans.all.used; s+n+stems != 0 {
 		m.t.Errorf("%d strings, %d series, %d stems left", s, n, stems)
 	}
 	n := t.index.Len() + t.stems.index.Len() + t.metas.index.Len() + t.byText.Len() - firstSymbol

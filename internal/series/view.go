@@ -59,9 +59,10 @@ func (v View) Labels(dst []Pair, id ID, target TargetID) []Pair {
 func (v View) StemLabels(dst []Pair, id StemID, target TargetID) (out []Pair, name, le int) {
 	s := v.t.stems.at(id)
 	own, e := v.t.stems.own(s), &v.t.targets.entries[target]
-	plan := s.plan
+	plan := &v.t.stems.plans.all.at(s.plan).mergePlan
 	if plan.names != e.names {
-		if plan = v.t.planMerge(own, e); plan.names == 0 {
+		of := v.t.planMerge(own, e)
+		if plan = &of; plan.names == 0 {
 			return v.mergeByName(dst, own, s.mask, e.pairs)
 		}
 	}

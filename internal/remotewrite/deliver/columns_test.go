@@ -305,3 +305,63 @@ func TestNoBodyWaitsThroughAnOutage(t *testing.T) {
 		}
 	})
 }
+
+// TestFragmentsOfOneScrape: a large page is several fragments. Each that fills a request is sent as it is, and small
+// ones share a request. Fragments of several scrapes are merged.
+func TestFragmentsOfOneScrape(t *testing.T) {
+	full := testSettings().QueueConfig.MaxSamplesPerSend
+	for name, tc := range map[string]struct {
+		samples, at, want []int
+		asTheyAre         int // the number of bodies that are the fragments' own
+	}{
+		"one scrape": {[]int{full, full, full / 4, full / 4}, []int{1, 1, 1, 1}, []int{full, full, full / 2},
+			2},
+		"a last one that is small": {[]int{full, 1}, []int{1, 1}, []int{full, 1}, 2},
+		"two scrapes":              {[]int{full, full}, []int{1, 2}, []int{full, full}, 0},
+	} {
+		var group []queue.Request
+		for i, n := range tc.samples {
+			r := scrapeOf(t, 1, n, int64(tc.at[i]), nil, false)
+			if tc.at[i] == tc.at[0] { // the fragments of a scrape have no series in common
+				r.Records[0].Data = fragmentOf(pageOf(t, uint64(1+i), n, int64(tc.at[i])))
+			}
+			group = append(group, r)
+		}
+		own := map[string]bool{}
+		for _, r := range group {
+			body, _, err := new(wire.Pool).Body(messageOf(r), wire.V2, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			own[string(body)] = true
+		}
+		var got []int
+		asTheyAre := 0
+		r := newTestReceiver(func(_ context.Context, body []byte, _ wire.Protocol, _ int) Answer {
+			if own[string(body)] {
+				asTheyAre++
+			}
+			var m writev2.Request
+			plain, err := snappy.Decode(nil, body)
+			if err == nil {
+				err = m.Unmarshal(plain)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			n := 0
+			for _, ts := range m.Timeseries {
+				n += len(ts.Samples)
+			}
+			got = append(got, n)
+			a := answerOf(204)
+			a.Header.Set("X-Prometheus-Remote-Write-Samples-Written", fmt.Sprint(n))
+			return a
+		}, wire.V2)
+		s := r.NewSender(anyRandom(), &drawnGroups{[][]queue.Request{group}}, func(Fate) {})
+		if s.Run(t.Context(), nil); !slices.Equal(got, tc.want) || asTheyAre != tc.asTheyAre {
+			t.Errorf("%s: POSTs of %d samples, %d as they are; want %d, %d", name, got, asTheyAre, tc.want,
+				tc.asTheyAre)
+		}
+	}
+}

@@ -160,8 +160,28 @@ func (s *Sender) deliverStream(ctx context.Context, group []queue.Request, own [
 	}
 	return s.gatherColumns(ctx, group[:from], own[:from], most) &&
 		(from == 0 || s.deliverNext(ctx, &s.columns, most)) && // these may have samples of the same series
-		s.deliverTogether(ctx, own[from:until], most.merging(z.scrapes), group[0].Stream == 0) &&
+		s.deliverFragments(ctx, own[from:until], z.scrapes, most.merging(z.scrapes), group[0].Stream == 0) &&
 		s.gatherColumns(ctx, group[until:], own[until:], most)
+}
+
+// deliverFragments sends fragments of a stream. Those of several scrapes are merged. A single scrape has several if its
+// page is large, as a first page. They have no series in common, so only those that fit into one request are merged:
+// nearly always each is sent as it is. It returns false if ctx ended before.
+func (s *Sender) deliverFragments(
+	ctx context.Context, own []wire.Message, scrapes int, most wire.Limits, complete bool,
+) bool {
+	for len(own) > 0 {
+		n, samples := 1, own[0].Samples
+		for n < len(own) && (scrapes > 1 || samples+own[n].Samples <= most.Samples) {
+			samples += own[n].Samples
+			n++
+		}
+		if !s.deliverTogether(ctx, own[:n], most, complete) {
+			return false
+		}
+		own = own[n:]
+	}
+	return true
 }
 
 // gatherColumns gathers the columns of a stream, if there are any. It returns false if ctx ended before.

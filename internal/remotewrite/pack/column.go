@@ -107,12 +107,12 @@ func (l *Lane) gather(s *Settings, v series.View, b *series.Batch, ruled []ruled
 			return b.Values, 0, true
 		}
 	}
-	rows, dropped := l.hashRows(v, b, ruled)
+	values, rows, dropped := l.hashRows(v, b, ruled)
 	if same = r.settings == s && r.hash == rows; !same {
 		*r = pageRows{settings: s, hash: rows}
 	}
 	r.ids = ids
-	return l.column.values, dropped, same
+	return values, dropped, same
 }
 
 // hashIDs returns a hash of the ids of a batch and of View.Changes; never 0.
@@ -129,17 +129,26 @@ func hashIDs(ids []series.ID, changes uint64) uint64 {
 	return max(1, high^low)
 }
 
-// hashRows returns a hash of the rows that the rules keep. It puts their values into l.column.
-func (l *Lane) hashRows(v series.View, b *series.Batch, ruled []ruledRow) (rows uint64, dropped int) {
-	values := l.column.values[:0]
+// hashRows returns the values that the rules keep, and a hash of their rows. The values are those of the batch if there
+// are no rules, else in l.column.
+func (l *Lane) hashRows(v series.View, b *series.Batch, ruled []ruledRow) (
+	values []float64, rows uint64, dropped int,
+) {
+	if values = b.Values; ruled != nil {
+		values = l.column.values[:0]
+	}
 	h, meta, metaVersion := rowSeeds[0], series.MetaID(0), rowSeeds[1]^uint64(v.MetaGen(0))
 	for i, id := range b.Series {
 		if i%rowsPerLock == 0 && i > 0 {
 			v.Pause()
 		}
-		if ruled != nil && ruled[i].series == 0 {
+		switch {
+		case ruled == nil:
+		case ruled[i].series == 0:
 			dropped++
 			continue
+		default:
+			values = append(values, b.Values[i])
 		}
 		gen, m := v.GenAndMeta(id)
 		if m != meta { // the series of a family have the same, and come together
@@ -147,10 +156,11 @@ func (l *Lane) hashRows(v series.View, b *series.Batch, ruled []ruledRow) (rows 
 		}
 		high, low := bits.Mul64(h^(uint64(id)<<32|uint64(gen)), metaVersion)
 		h = high ^ low
-		values = append(values, b.Values[i])
 	}
-	l.column.values = values
-	return h, dropped
+	if ruled != nil {
+		l.column.values = values
+	}
+	return values, h, dropped
 }
 
 // rowSeeds make hashes of rows differ from process to process, so that no page can be made to have the hash of another.

@@ -51,6 +51,10 @@ type Tally struct {
 // as much at once (maxGroup). Example: the first page of a target can have 500,000 new series.
 const maxRequestBytes = 2 << 20
 
+// maxRequestSamples is as many samples as a POST has by the defaults, so that a sender can send a large fragment as it
+// is. To divide one takes ten times its memory.
+const maxRequestSamples = 10_500
+
 // Lane is one way to an endpoint: samples of a series are delivered in the order in which they are appended. Each batch
 // becomes one or more requests in the queue. They are there until the sender of the lane takes them with Next and Ack.
 type Lane struct {
@@ -97,7 +101,7 @@ func newLane(o *outlet, index int) *Lane {
 // False: the row was dropped, and counted.
 func (l *Lane) add(s *Settings, src source, r *row, t *Tally) bool {
 	q := &l.request
-	if q.Samples > 0 && l.writer.Size() >= maxRequestBytes {
+	if q.Samples >= maxRequestSamples || q.Samples > 0 && l.writer.Size() >= maxRequestBytes {
 		l.finish(t)
 	}
 	if q.Samples == 0 {
@@ -165,7 +169,7 @@ const drainCheck = time.Second
 // bytes bound the memory of the merge, and what comes twice after a kill. By the defaults, 21,000 samples are two
 // POSTs of several targets, and one for each large fragment (deliver.Sender). So it is with a lower
 // max_samples_per_send.
-var maxGroup = queue.Limit{Requests: 8, Samples: 21_000, Bytes: 2 << 20}
+var maxGroup = queue.Limit{Requests: 8, Samples: 2 * maxRequestSamples, Bytes: 2 << 20}
 
 // limit returns the limit of the next group.
 func (l *Lane) limit() queue.Limit {

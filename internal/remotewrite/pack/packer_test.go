@@ -2,6 +2,7 @@ package pack
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/golang/snappy"
@@ -127,4 +128,18 @@ func decode(t *testing.T, m wire.Message) (req writev2.Request) {
 		t.Fatal(err)
 	}
 	return req
+}
+
+// TestLargeScrapesAreSeveralRequests: the first scrape of a large page is divided where it is packed, so that a sender
+// need not divide it.
+func TestLargeScrapesAreSeveralRequests(t *testing.T) {
+	p := newPacking(t)
+	p.append(p.scrape(p.target("a", 2*maxRequestSamples+1), 1))
+	var samples []int
+	for _, r := range p.drain() {
+		samples = append(samples, len(r.Timeseries))
+	}
+	if want := []int{maxRequestSamples, maxRequestSamples, 1}; !slices.Equal(samples, want) {
+		t.Errorf("requests of %d samples, want %d", samples, want)
+	}
 }
