@@ -146,11 +146,11 @@ func (p *Page) setFormat(contentType string) error {
 func (p *Page) Settle() {
 	r := &p.reading
 	changed := r.cursor.diverged || p.layout.shown < p.layout.len()
-	if r.settled != nil || !changed || r.empty && !p.filtered {
+	if r.settled || !changed || r.empty && !p.filtered {
 		return
 	}
 	r.diverge()
-	r.settled = p.layoutRead()
+	r.layout, r.settled = p.layoutRead(), true
 	p.returnDraft()
 }
 
@@ -163,8 +163,8 @@ func (p *Page) Commit(before Shown) Shown {
 	p.Settle()
 	r := &p.reading
 	empty := r.empty && !p.filtered
-	if r.settled != nil {
-		p.replaceLayout(r.settled)
+	if r.settled {
+		p.replaceLayout(r.layout)
 	}
 	p.exemplars.commit()
 	p.end()

@@ -25,7 +25,7 @@ var (
 // reading is one page while it is read.
 type reading struct {
 	page    *Page
-	layout  *layout      // the page's, which stays the same while the page is read
+	layout  *layout      // the page's, which stays the same while the page is read; if settled, what it becomes
 	seed    maphash.Seed // of the hashes of lines
 	batch   *series.Batch
 	maxTime int64 // of samples with a timestamp of their own, in Unix milliseconds
@@ -37,10 +37,9 @@ type reading struct {
 	limits    limits
 	histogram histogramCheck
 
-	settled *layout // of the page just read, from Settle to Commit; nil: that of the page stays
-
-	empty bool // the body had not one byte
-	cut   bool // the body could not be read to its end
+	empty   bool // the body had not one byte
+	cut     bool // the body could not be read to its end
+	settled bool // Settle has made the layout, and Commit has not taken it
 }
 
 // cursor is the position of a page in the layout.

@@ -9,8 +9,9 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/rawsocket"
 )
 
-// rawIO sends a request and reads its response by system calls that Go's scheduler does not see (package rawsocket). The
-// runtime's poller still waits for bytes, so deadlines and Close work as usual. It belongs to one exchange at a time.
+// rawIO sends a request and reads its response by system calls that Go's scheduler does not see (package rawsocket).
+// The runtime's poller still waits for bytes, so deadlines and Close work as usual. It belongs to one exchange at a
+// time.
 type rawIO struct {
 	conn  *conn
 	asked bool // the request of conn was written

@@ -26,8 +26,9 @@ var errorCauses = map[string][]string{
 	"segment cannot be read: what follows goes on without it, and the file is kept aside":       {"disk: "},
 	"segments cannot be read at the start: they stay, and are read again when their turn comes": {"disk: "},
 
-	"Unable to refresh target groups":                                                               {"discovery: "},
-	"configuration refused; the previous one stays in force":                                        {"agent: reload of a bad file", "endpoints: "},
+	"configuration refused; the previous one stays in force": {"agent: reload of a bad file", "endpoints: "},
+
+	"Unable to refresh target groups": {"discovery: "},
 	"Kubernetes API server refuses rights that discovery needs: grant get, list and watch":          {"API server: "},
 	"Kubernetes API server does not accept our credentials: known targets stay, changes are missed": {"API server: "},
 }

@@ -419,7 +419,8 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	}
 	by := o.found(o.shownUntil(gone, s.last)).Add(4 * s.target.interval())
 	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
-		o.mayTake(s.process, gone, by) || o.isContested(s.target, gone) || o.isContested(s.target, s.last) || !o.ownedAll(s.process.host, s.target, gone, by) ||
+		o.mayTake(s.process, gone, by) || o.isContested(s.target, gone) || o.isContested(s.target, s.last) ||
+		!o.ownedAll(s.process.host, s.target, gone, by) ||
 		o.wasRemoved(s.target.job.JobName, s.last, until) {
 		return
 	}

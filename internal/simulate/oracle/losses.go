@@ -19,12 +19,12 @@ type Losses struct {
 	// Denied samples had arrived, and came again because the answer was lost. Then the receiver refused their series
 	// for a reason other than their time, so an agent cannot know that they had arrived.
 	Denied int
-	// Repeated samples had arrived, and came again after newer ones of their series. An agent knows that of those that
-	// an earlier process sent, unless the position of its queue was lost with the disk, and does not count them. It does
-	// not know it if only the answer was lost.
+	// Repeated samples had arrived, and came again after newer ones of their series. An agent knows that of those
+	// that an earlier process sent, unless the position of its queue was lost with the disk, and does not count them.
+	// It does not know it if only the answer was lost.
 	Repeated int
-	// Again samples were refused before, and came again: a process ended after it had counted them, and before its queue
-	// knew that.
+	// Again samples were refused before, and came again: a process ended after it had counted them, and before its
+	// queue knew that.
 	Again int
 }
 

@@ -53,7 +53,7 @@ func newStoryAfter(pause time.Duration) *story {
 			Regex: relabel.MustNewRegexp("dropped"), Action: relabel.Drop, NameValidationScheme: model.UTF8Validation}},
 	}
 	s.Configure(Rules{Jobs: []*promconfig.ScrapeConfig{job}, Endpoints: []Endpoint{{Receiver: "r"}}})
-	time.Sleep(pause)
+	<-time.After(pause)
 	s.Started("agent")
 	s.Born("pod-1", labels.FromStrings("__address__", "10.0.0.1:15090", "__meta_pod", "pod-1"))
 	return s

@@ -106,7 +106,8 @@ func (o *Oracle) judgeFirst(receiver string, p *pod, s *liveness, c *inForce, t 
 	scraped := slices.ContainsFunc(p.pages, func(pg *page) bool {
 		return pg.by == b.from && pg.start.After(since) && pg.start.Before(by)
 	})
-	excused := scraped || since.Before(o.judged) || !o.ownedAll(b.from, t, since, b.time()) || o.isHidden(b.time()) || o.mayFail(p, since, b.time())
+	excused := scraped || since.Before(o.judged) || !o.ownedAll(b.from, t, since, b.time()) ||
+		o.isHidden(b.time()) || o.mayFail(p, since, b.time())
 	if excused || !b.time().After(by) {
 		return
 	}
