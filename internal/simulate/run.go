@@ -188,10 +188,10 @@ func (w *world) judge() {
 		}
 	}
 	w.oracle.Judge(time.Now().Add(-settle))
-	w.judgeRefusals()
 	w.judgeLosses()
 	w.judgeLogs()
 	if w.opts.Exact {
+		w.judgeRefusals()
 		w.judgeScrapes()
 		w.judgePages()
 	}

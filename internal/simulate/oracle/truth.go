@@ -131,11 +131,11 @@ func (o *Oracle) wasRemoved(job string, from, to time.Time) bool {
 	})
 }
 
-// replacedAfter returns when the first configuration after a time came in force that makes another target of a pod, or
-// none. Zero: there is none.
+// replacedAfter returns when the first configuration came in force that makes another target of a pod, or none, after a
+// time. New rules may have to wait until the discovery has listed all pods again. Zero: there is none.
 func (o *Oracle) replacedAfter(p *pod, t *target, after time.Time) time.Time {
 	for _, c := range o.configs {
-		if other := c.targetOf(p); c.from.After(after) && (other == nil || !labels.Equal(other.labels, t.labels)) {
+		if other := c.targetOf(p); o.found(c.from).After(after) && (other == nil || !labels.Equal(other.labels, t.labels)) {
 			return c.from
 		}
 	}

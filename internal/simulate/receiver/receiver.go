@@ -197,8 +197,9 @@ func (r *Receiver) begin(from string) Fault {
 	return r.faults.Last()
 }
 
-// lingering is how long after a network fault requests may arrive that were sent during the fault.
-const lingering = 10 * time.Second
+// lingering is how long after a network fault requests may arrive that were sent during the fault: the longest pause
+// before a packet is sent again, and some seconds.
+const lingering = 130 * time.Second
 
 // Doubt adds n to the number of network faults that may lose answers. While it is above 0, answers with Retry-After
 // start no pause, since the sender may not have received them. Nor do they for some seconds after, since another
