@@ -357,6 +357,18 @@ func TestRow20SeriesAdded(t *testing.T) {
 	r.scrapeNext(t, "")
 	r.scrapeNext(t, "x 3\ny 3\n") // an empty page makes nothing forgotten
 	r.reports(t, "series_added", "0")
+	r.scrapeNext(t, "\n")
+	r.scrapeNext(t, "x 3\ny 3\n") // a page without samples does if it has a byte
+	r.reports(t, "series_added", "2")
+	r.pages.types = map[string]string{"a:1": "application/openmetrics-text; version=1.0.0"}
+	r.scrapeNext(t, "x 3\ny 3\n# EOF\n") // so does another format
+	r.reports(t, "series_added", "2")
+	r.scrapeNext(t, "")
+	r.scrapeNext(t, "x 3\ny 3\n# EOF\n")
+	r.reports(t, "series_added", "0")
+	r.scrapeNext(t, "# EOF\n")
+	r.scrapeNext(t, "x 3\ny 3\n# EOF\n")
+	r.reports(t, "series_added", "2")
 }
 
 func TestRow21MetadataOfTheReport(t *testing.T) {

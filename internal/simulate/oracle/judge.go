@@ -179,9 +179,9 @@ func (o *Oracle) expectPage(receiver string, p *pod, s *liveness, t *target, b *
 	n := float64(len(pg.samples))
 	added := atMost(n)
 	if s.complete && !o.changedIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
-		added = exactly(float64(len(vanished(live, s.known)))) // those that were not there before
+		added = exactly(float64(s.added(pg, live)))
 	}
-	s.show(live)
+	s.show(pg, live)
 	return append(all, t.reportOf(1, exactly(n), exactly(float64(kept)), added)...)
 }
 

@@ -149,7 +149,7 @@ func (o *Oracle) lostPage(d *delivered, t *target, pg *page, scraped bool) (all 
 	if s := d.states[t.labels.Get("rev")]; s != nil {
 		all = append(all, markers(vanished(s.live, live))...)
 		if scraped {
-			s.show(live)
+			s.show(pg, live)
 			s.last = pg.start
 		}
 	}

@@ -88,14 +88,16 @@ type span struct{ from, to time.Time }
 
 // page is an answer of a sidecar.
 type page struct {
-	by         string // host of the agent
-	start, end time.Time
-	well       bool        // the answer is a page without a mistake
-	read       func() bool // whether the agent has read all of it
-	partial    bool        // the page has a bad line; its series count as shown although the scrape fails
-	samples    []sidecar.Sample
-	judged     map[string]bool // names of receivers for which it was compared
-	lostBy     int             // how many receivers lack it although it was scraped
+	by          string // host of the agent
+	start, end  time.Time
+	well        bool        // the answer is a page without a mistake
+	read        func() bool // whether the agent has read all of it
+	partial     bool        // the page has a bad line; its series count as shown although the scrape fails
+	samples     []sidecar.Sample
+	openMetrics bool            // its format, else it is plain text
+	noBytes     bool            // not even the # EOF of OpenMetrics
+	judged      map[string]bool // names of receivers for which it was compared
+	lostBy      int             // how many receivers lack it although it was scraped
 }
 
 // good reports whether a scrape has got the page.
@@ -137,22 +139,34 @@ type end struct {
 
 // liveness is what an agent knows of a target after its last scrape.
 type liveness struct {
-	process  *life
-	live     map[string]labels.Labels // scraped series that get a marker when they are gone, by text
-	last     time.Time                // of the last scrape; zero: none since the process began
-	ended    bool                     // its last markers have arrived
-	target   *target
-	complete bool                     // the last page was good
-	unknown  bool                     // the oracle does not know which series are live
-	known    map[string]labels.Labels // series of the last good page that was not empty: a series is new beside them
+	process *life
+	live    map[string]labels.Labels // scraped series that get a marker when they are gone, by text
+	last    time.Time                // of the last scrape; zero: none since the process began
+	ended   bool                     // its last markers have arrived
+	target  *target
+	unknown bool // the oracle does not know which series are live
+
+	// known are the series of the last good page that had bytes. A series is new if it is not known. As in Prometheus,
+	// a page without a byte makes nothing forgotten, but one in OpenMetrics that has only # EOF does. Unlike there,
+	// a page in another format makes all forgotten (docs/differences.md).
+	known       map[string]labels.Labels
+	openMetrics bool // format of that page
+	complete    bool // no scrape has failed since that page: failed ones make series known, too
 }
 
 // show notes the series of a good page.
-func (s *liveness) show(live map[string]labels.Labels) {
-	s.live, s.complete = live, true
-	if len(live) > 0 {
-		s.known = live
+func (s *liveness) show(pg *page, live map[string]labels.Labels) {
+	if s.live = live; !pg.noBytes {
+		s.known, s.openMetrics, s.complete = live, pg.openMetrics, true
 	}
+}
+
+// added returns how many of the series of a good page are new.
+func (s *liveness) added(pg *page, live map[string]labels.Labels) int {
+	if pg.openMetrics != s.openMetrics {
+		return len(live)
+	}
+	return len(vanished(live, s.known))
 }
 
 // batch are the samples of a target with one time.
@@ -320,7 +334,8 @@ func (o *Oracle) Served(name string, p *sidecar.Page) {
 	good := p.Whole && p.Status == 200 && p.Fault != sidecar.BrokenLine && p.Fault != sidecar.OtherFormat
 	pg := &page{
 		by: receiver.HostOf(p.Client), start: p.Start, end: p.End, well: good, read: p.Read,
-		partial: p.Whole && p.Fault == sidecar.BrokenLine, samples: slices.Clone(p.Samples), judged: map[string]bool{},
+		partial: p.Whole && p.Fault == sidecar.BrokenLine, samples: slices.Clone(p.Samples),
+		openMetrics: p.OpenMetrics, noBytes: p.Bytes == 0, judged: map[string]bool{},
 	}
 	to.pages = append(to.pages, pg)
 	o.judgeOwner(to, pg)

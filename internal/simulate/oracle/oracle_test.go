@@ -74,15 +74,22 @@ func (s *story) examples() []string {
 
 // serve serves a page with series of these names, each with the value n, and returns its time.
 func (s *story) serve(fault sidecar.Kind, n float64, names ...string) time.Time {
-	p := &sidecar.Page{Client: "agent:1", Start: time.Now(), End: time.Now(), Status: 200, Whole: true, Fault: fault}
+	p := &sidecar.Page{Status: 200, Fault: fault}
+	if fault == sidecar.Unavailable {
+		p.Status, names = 503, nil
+	}
+	return s.servePage(p, n, names...)
+}
+
+// servePage serves a page to which it adds series of these names, each with the value n, and returns its time.
+func (s *story) servePage(p *sidecar.Page, n float64, names ...string) time.Time {
+	p.Client, p.Start, p.End, p.Whole = "agent:1", time.Now(), time.Now(), true
 	for _, name := range names {
+		p.Bytes += len(name + " 1\n")
 		if s.lines[name] == nil {
 			s.lines[name] = &sidecar.Series{Name: name, Labels: labels.FromStrings("__name__", name)}
 		}
 		p.Samples = append(p.Samples, sidecar.Sample{Series: s.lines[name], Value: n})
-	}
-	if fault == sidecar.Unavailable {
-		p.Status, p.Samples = 503, nil
 	}
 	s.Served(s.pod, p)
 	return p.Start

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
 )
 
 // expect compares the problems and losses of a story with what they should be.
@@ -173,6 +175,63 @@ func TestRenamed(t *testing.T) {
 				s.arrive(s.serve(0, float64(n), "a"), with(report(1, 1, 1), sent{"a", float64(n)})...)
 			}
 			s.expect(t, problem, lost)
+		})
+	}
+}
+
+// TestAddedSeries: after a page of no bytes the series are still known, so the next page adds none. After one that has
+// only # EOF, or one in another format, all are new again. A failed page may have made series known, so the number is
+// not certain until the next page with bytes.
+func TestAddedSeries(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pages   string // the last one adds series
+		added   float64
+		problem string
+	}{
+		"none":                         {pages: "text text text"},
+		"all":                          {pages: "text text text", added: 2, problem: ": 2, want 0"},
+		"none after no bytes":          {pages: "text nothing text"},
+		"all after no bytes":           {pages: "text nothing text", added: 2, problem: ": 2, want 0"},
+		"all after no bytes twice":     {pages: "open nothing nothing open", added: 2, problem: ": 2, want 0"},
+		"all after # EOF":              {pages: "open eof open", added: 2},
+		"none after # EOF":             {pages: "open eof open", problem: ": 0, want 2"},
+		"all after # EOF and no bytes": {pages: "open eof nothing open", added: 2},
+		"all in another format":        {pages: "text text open", added: 2},
+		"none in another format":       {pages: "open nothing text", problem: ": 0, want 2"},
+		"one after a failure":          {pages: "text failed text", added: 1},
+		"one after it and no bytes":    {pages: "text failed nothing text", added: 1},
+		"one after it and # EOF":       {pages: "open failed eof open", added: 1, problem: ": 1, want 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStory()
+				all := strings.Fields(tc.pages)
+				for i, page := range all {
+					p := &sidecar.Page{Status: 200, OpenMetrics: page == "open" || page == "eof"}
+					samples := []sent{{"a", stale}, {"b", stale}}
+					if i > 0 && all[i-1] != "text" && all[i-1] != "open" {
+						samples = nil // they have their markers
+					}
+					switch page {
+					case "text", "open":
+						r := report(1, 2, 2)
+						if i == len(all)-1 {
+							r = changed(r, "scrape_series_added", tc.added)
+						}
+						s.arrive(s.servePage(p, 1, "a", "b"), with(r, sent{"a", 1}, sent{"b", 1})...)
+					case "failed":
+						p.Status = 503
+						s.arrive(s.servePage(p, 0), with(report(0, 0, 0), samples...)...)
+					case "eof":
+						p.Bytes = len("# EOF\n")
+						fallthrough
+					case "nothing":
+						s.arrive(s.servePage(p, 0), with(report(1, 0, 0), samples...)...)
+					}
+					time.Sleep(10 * time.Second)
+				}
+				s.expect(t, tc.problem, 0)
+			})
 		})
 	}
 }

@@ -146,13 +146,16 @@ func (e *Envoy) Serve(l net.Listener) {
 
 // Page is the report of one answer.
 type Page struct {
-	Client  string    // address and port
-	Start   time.Time // when the request had come
-	End     time.Time // when the last byte was written, or the answer ended
-	Status  int       // 0: there was no answer
-	Fault   Kind      // 0: none
-	Whole   bool      // all of the answer was written
-	Samples []Sample  // what a parser finds in the whole page, in its order; borrowed until the callback returns
+	Client string    // address and port
+	Start  time.Time // when the request had come
+	End    time.Time // when the last byte was written, or the answer ended
+	Status int       // 0: there was no answer
+	Fault  Kind      // 0: none
+	Whole  bool      // all of the answer was written
+	Bytes  int       // of the page, not compressed; an empty page in OpenMetrics has 6, "# EOF\n"
+
+	OpenMetrics bool     // its format, else it is plain text
+	Samples     []Sample // what a parser finds in the whole page, in its order; borrowed until the callback returns
 
 	conn   *network.Conn // nil: of another network
 	offset int64         // in the stream, after the last byte of the answer

@@ -215,6 +215,10 @@ func TestSamplesAreWhatAParserFinds(t *testing.T) {
 					if !p.Whole || p.Status != 200 || p.Fault != 0 || !b.live[len(b.live)-1].Read() {
 						t.Errorf("reported %+v", p.Page)
 					}
+					if open := strings.HasPrefix(contentType, "application/openmetrics"); p.OpenMetrics != open ||
+						p.Bytes != len(body) {
+						t.Errorf("reported %+v of %d bytes in %s", p.Page, len(body), contentType)
+					}
 					pass(15 * time.Second)
 				}
 				if len(b.refused) > 0 {

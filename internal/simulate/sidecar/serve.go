@@ -210,6 +210,7 @@ func (e *Envoy) render(a *answer, p *Page, r *request, f Fault) bool {
 	}
 	p.Status = 200
 	openMetrics := e.options.OpenMetrics && r.wantsOpenMetrics()
+	p.OpenMetrics = openMetrics
 	contentType := "text/plain; charset=UTF-8"
 	if openMetrics {
 		contentType = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -225,7 +226,7 @@ func (e *Envoy) render(a *answer, p *Page, r *request, f Fault) bool {
 	default:
 		e.renderPage(a, f, openMetrics, filter)
 	}
-	p.Samples = a.samples
+	p.Samples, p.Bytes = a.samples, len(a.page)
 	body, encoding := a.page, ""
 	if e.options.Gzip && bytes.Contains(r.encoding, []byte("gzip")) {
 		body, encoding = a.compress(), "content-encoding: gzip\r\n"
