@@ -178,7 +178,7 @@ func (o *Oracle) expectPage(receiver string, p *pod, s *liveness, t *target, b *
 	all = append(all, markers(gone)...)
 	n := float64(len(pg.samples))
 	added := atMost(n)
-	if s.complete && !o.changedIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
+	if s.complete && !o.mayChangeIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
 		added = exactly(float64(s.added(pg, live)))
 	}
 	s.show(pg, live)
@@ -194,6 +194,7 @@ func (o *Oracle) expectFailure(receiver string, p *pod, s *liveness, t *target, 
 		n = float64(len(pg.samples))
 		if pg.partial {
 			live, _ = t.kept(pg)
+			s.unknown = !pg.read() && o.mayFail(p, b.time(), b.time().Add(t.timeout())) // it may end before the bad line
 		}
 	} else if o.mayFail(p, b.time(), b.time().Add(t.timeout()+time.Second)) {
 		if pg := o.pageOf(receiver, p, t, b, true); pg != nil { // it came too late, or never

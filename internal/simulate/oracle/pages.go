@@ -119,7 +119,7 @@ func (o *Oracle) guessUp(receiver string, p *pod, t *target, b *batch) float64 {
 	switch {
 	case len(o.candidates(receiver, p, t, b, true)) > 0:
 		return 1
-	case slices.ContainsFunc(slices.Collect(maps.Values(b.samples)), func(bits uint64) bool {
+	case len(o.candidates(receiver, p, t, b, false)) > 0 || slices.ContainsFunc(slices.Collect(maps.Values(b.samples)), func(bits uint64) bool {
 		return !value.IsStaleNaN(math.Float64frombits(bits))
 	}):
 		return 0

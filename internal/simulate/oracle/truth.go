@@ -71,6 +71,18 @@ func (o *Oracle) changedIn(from, to time.Time) bool {
 	})
 }
 
+// mayChangeIn reports whether a configuration may have come in force for some targets in a time. New rules may have to
+// wait until the discovery has listed all pods again.
+func (o *Oracle) mayChangeIn(from, to time.Time) bool {
+	return slices.ContainsFunc(o.configs, func(c *inForce) bool {
+		by := c.from
+		if late := o.found(c.from); late.After(by.Add(discoveryDelay)) {
+			by = late
+		}
+		return !by.Before(from) && !c.from.After(to)
+	})
+}
+
 // isAbsent reports whether a receiver was no endpoint at some time between from and to, if anything was before.
 func (o *Oracle) isAbsent(receiver string, from, to time.Time) bool {
 	for i, c := range o.configs {
