@@ -14,7 +14,7 @@ func queueMistakes() []mutants.Mutant {
 			"if r := l.requests.first; r != nil && r.segment != nil {\n",
 			"r := l.requests.first\n\tfor r != nil && r.taken {\n\t\tr = r.next\n\t}\n"+
 				"\tif r != nil && r.segment != nil {\n"),
-		queue("segments are not synced", "sync.go", "err := x.file.Sync()", "var err error"),
+		queue("segments are not synced", "sync.go", "err = x.file.Sync()", "err = nil"),
 		queue("names of new files are not synced", "sync.go", "err := d.fs.SyncDir(d.dir)", "var err error"),
 	}
 }

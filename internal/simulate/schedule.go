@@ -29,9 +29,9 @@ func (f scheduledFault) name() string { return fmt.Sprint("fault ", f.N) }
 const (
 	warmUp       = 2 * time.Minute
 	episode      = 30 * time.Minute
-	calm         = 9 * time.Minute   // Retry-After is obeyed for at most 5 minutes
-	longestPause = 100 * time.Second // maximum time between two faults
-	longestFault = 6 * time.Minute   // maximum duration
+	calm         = 9 * time.Minute  // Retry-After is obeyed for at most 5 minutes
+	longestPause = 85 * time.Second // maximum time between two faults
+	longestFault = 6 * time.Minute  // maximum duration
 )
 
 // schedule draws the faults of a run. Kinds are drawn by their weights.

@@ -145,7 +145,7 @@ func (r revision) endpoint(name string, c *certificates) string {
 	fmt.Fprintf(&b, "- name: %s\n  url: %s://%s:9090/api/v1/write\n  remote_timeout: 10s\n", name, scheme,
 		receiverAddress(name))
 	if name == secured {
-		fmt.Fprintf(&b, "  tls_config: {ca_file: %s, cert_file: %s, key_file: %s}\n", c.rootFile(), c.certFile(),
+		fmt.Fprintf(&b, "  tls_config: {ca_file: %q, cert_file: %q, key_file: %q}\n", c.rootFile(), c.certFile(),
 			c.keyFile())
 	}
 	if name == "a" && r.message != "" {

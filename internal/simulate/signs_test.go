@@ -28,6 +28,11 @@ const (
 	failures    = `envoy_scraper_scrape_failures_total{job="envoy", reason=`
 	noRefresh   = "prometheus_sd_refresh_failures_total"
 	diskFailing = "envoy_scraper_queue_disk_failing"
+	diskErrors  = "envoy_scraper_queue_write_errors_total"
+	noAPIServer = "Kubernetes API server unreachable: known targets stay, changes are missed"
+	podEvents   = "prometheus_sd_kubernetes_events_total"
+	watches     = "envoy_scraper_discovery_watches_total"
+	reloaded    = "configuration reloaded"
 )
 
 // signsOf has the signs of each kind of fault.
@@ -86,20 +91,93 @@ var signsOf = map[string]sign{
 
 	"disk: full":          {line: "write segment fails", metric: diskFailing},
 	"disk: fails":         {line: "sync segment fails", metric: diskFailing},
-	"disk: torn writes":   {line: "write segment fails", metric: diskFailing},
+	"disk: torn writes":   {metric: diskErrors}, // the next write may work, before a failure is told
 	"disk: does not sync": {line: "sync segment fails", metric: diskFailing},
 
 	"agent: kill -9":   {line: "started"},
 	"agent: power cut": {line: "started"},
 	"agent: SIGTERM":   {line: "stopped"},
-	"agent: reload":    {line: "configuration reloaded"},
+	"agent: reload":    {line: reloaded},
+
+	"API server: away":                {line: noAPIServer},
+	"API server: half answers":        {line: noAPIServer, metric: "prometheus_sd_kubernetes_failures_total"},
+	"API server: 500":                 {line: noAPIServer, metric: "prometheus_sd_kubernetes_failures_total"},
+	"API server: slow":                {line: noAPIServer},
+	"API server: restarts":            {line: noAPIServer, metric: watches},
+	"API server: network: refused":    {line: noAPIServer},
+	"API server: network: black hole": {line: noAPIServer},
+	"API server: no rights": {
+		line: "Kubernetes API server refuses rights that discovery needs: grant get, list and watch"},
+	"API server: 429":             {metric: watches},
+	"API server: forgets changes": {metric: podEvents},
+	"API server: silent watches":  {silent: "a watch without events is usual"},
+	"API server: old state":       {silent: "an agent that runs does not list again"},
+	"API server: network: reset":  {silent: "a watch carries few bytes, and is opened again"},
+	"API server: network: slow":   {silent: "events come later"},
+	"API server: cuts watches":    {silent: "watches end after some minutes anyhow, and are opened again"},
+	"API server: 410 Gone":        {silent: "the next list shows everything"},
+
+	"pod: evicted":                     {metric: "envoy_scraper_discovery_groups"},
+	"pod: completes":                   {metric: "envoy_scraper_discovery_groups"},
+	"pod: without the port":            {metric: "envoy_scraper_scrape_dropped_targets"},
+	"pod: moves":                       {metric: podEvents},
+	"pod: its address is used at once": {metric: podEvents},
+	"pod: a label changes":             {metric: podEvents},
+	"pod: its container restarts":      {metric: podEvents},
+	"pod: same name, other address":    {silent: "pods may be replaced; the number of targets is as before"},
+	"pod: its node is lost":            {silent: "its pods stay until the API server says that they are gone"},
+
+	"disk: read-only":              {line: "write segment fails", metric: diskFailing},
+	"disk: quota":                  {line: "write segment fails", metric: diskFailing},
+	"disk: directory is read-only": {silent: "no file is made or removed in six minutes"},
+	"disk: slow":                   {silent: "nothing waits for the disk"},
+	"disk: a bit flips":            {silent: "what is delivered is not read again"},
+	"disk: a segment is removed":   {silent: "what is delivered is not read again"},
+
+	"agent: kill -9 at a call of the disk":   {line: "started"},
+	"agent: power cut at a call of the disk": {line: "started"},
+	"agent: stopped for a while":             {line: "stopped"},
+	"agent: little memory and slow pages":    {line: targetDown, metric: failures + `"timeout"`},
+	"agent: reload of a bad file":            {line: "configuration refused; the previous one stays in force"},
+
+	"agents: another number at an instant":        {line: "the number of shards changed"},
+	"agents: another number, one after the other": {line: "stopped"},
+
+	"endpoints: one is removed and comes back": {line: reloaded},
+	"endpoints: another one for a while":       {line: reloaded, metric: `envoy_scraper_queue_segments{endpoint="c"`},
+	"certificate: all are renewed":             {silent: "connections stay, and new ones use the new certificates"},
+	"certificate: a bad one":                   {line: unreachable, metric: retries},
+}
+
+// Seeds by what their runs have.
+const (
+	oneAgent    = 4 // and pods of an HTTP discovery; exact
+	notExact    = 10
+	pods        = 1 // of Kubernetes, and one agent
+	threeByFlag = 2 // three agents, whose number is a flag
+	twoByFile   = 3 // two agents, whose number is in the file
+)
+
+// seedFor returns a seed whose runs may have a kind of fault.
+func seedFor(k kind) uint64 {
+	switch {
+	case k.in != nil && !k.in(hour(oneAgent)):
+		return pods
+	case k.name == "agents: another number at an instant":
+		return twoByFile
+	case strings.HasPrefix(k.name, "agents: "):
+		return threeByFlag
+	case !k.isExact():
+		return notExact
+	}
+	return oneAgent
 }
 
 // TestEveryFaultIsTold: a fault that happens alone, for six minutes, leaves its line in the log and moves its metric.
 // What signsOf calls silent has neither a line nor a failure.
 func TestEveryFaultIsTold(t *testing.T) {
-	alone := func(t *testing.T, faults ...scheduledFault) signs {
-		o := hour(1)
+	alone := func(t *testing.T, seed uint64, faults ...scheduledFault) signs {
+		o := hour(seed)
 		o.Pods, o.Duration, o.Schedule = 3, 3*time.Minute, append([]scheduledFault{}, faults...)
 		res := simulate(t, o)
 		for _, p := range res.Problems {
@@ -107,7 +185,10 @@ func TestEveryFaultIsTold(t *testing.T) {
 		}
 		return res.Signs
 	}
-	quiet := alone(t)
+	quiet := map[uint64]signs{}
+	for _, seed := range []uint64{oneAgent, notExact, pods, threeByFlag, twoByFile} {
+		quiet[seed] = alone(t, seed)
+	}
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			want, known := signsOf[k.name]
@@ -118,7 +199,8 @@ func TestEveryFaultIsTold(t *testing.T) {
 			if k.lasts {
 				f.For = longestFault
 			}
-			got := alone(t, f).since(quiet)
+			seed := seedFor(k)
+			got := alone(t, seed, f).since(quiet[seed])
 			lines, metrics := slices.Sorted(maps.Keys(got.logged)), slices.Sorted(maps.Keys(got.metrics))
 			if want.line != "" && !slices.Contains(lines, want.line) {
 				t.Errorf("no line %q, but %q", want.line, lines)

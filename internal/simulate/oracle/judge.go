@@ -194,7 +194,8 @@ func (o *Oracle) expectFailure(receiver string, p *pod, s *liveness, t *target, 
 		n = float64(len(pg.samples))
 		if pg.partial {
 			live, _ = t.kept(pg)
-			s.unknown = !pg.read() && o.mayFail(p, b.time(), b.time().Add(t.timeout())) // it may end before the bad line
+			// It may end before the bad line.
+			s.unknown = !pg.read() && o.mayFail(p, b.time(), b.time().Add(t.timeout()))
 		}
 	} else if o.mayFail(p, b.time(), b.time().Add(t.timeout()+time.Second)) {
 		if pg := o.pageOf(receiver, p, t, b, true); pg != nil { // it came too late, or never

@@ -116,12 +116,13 @@ func (o *Oracle) judgeFirst(receiver string, p *pod, s *liveness, c *inForce, t 
 
 // guessUp returns the value of up of a batch in which it is missing. The comparison counts it as lost.
 func (o *Oracle) guessUp(receiver string, p *pod, t *target, b *batch) float64 {
+	hasValue := slices.ContainsFunc(slices.Collect(maps.Values(b.samples)), func(bits uint64) bool {
+		return !value.IsStaleNaN(math.Float64frombits(bits))
+	})
 	switch {
 	case len(o.candidates(receiver, p, t, b, true)) > 0:
 		return 1
-	case len(o.candidates(receiver, p, t, b, false)) > 0 || slices.ContainsFunc(slices.Collect(maps.Values(b.samples)), func(bits uint64) bool {
-		return !value.IsStaleNaN(math.Float64frombits(bits))
-	}):
+	case hasValue, len(o.candidates(receiver, p, t, b, false)) > 0:
 		return 0
 	}
 	return math.Float64frombits(value.StaleNaN)

@@ -147,7 +147,8 @@ func (o *Oracle) wasRemoved(job string, from, to time.Time) bool {
 // time. New rules may have to wait until the discovery has listed all pods again. Zero: there is none.
 func (o *Oracle) replacedAfter(p *pod, t *target, after time.Time) time.Time {
 	for _, c := range o.configs {
-		if other := c.targetOf(p); o.found(c.from).After(after) && (other == nil || !labels.Equal(other.labels, t.labels)) {
+		other := c.targetOf(p)
+		if o.found(c.from).After(after) && (other == nil || !labels.Equal(other.labels, t.labels)) {
 			return c.from
 		}
 	}
