@@ -157,14 +157,18 @@ func (w *Writers) maintain(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-orphans.C:
-			w.mu.Lock()
-			w.sweep(false)
-			w.mu.Unlock()
+			w.unlessBusy(func() { w.sweep(false) })
 		case now := <-metrics.C:
-			w.mu.Lock()
-			w.forgetMetrics(now)
-			w.mu.Unlock()
+			w.unlessBusy(func() { w.forgetMetrics(now) })
 		}
+	}
+}
+
+// unlessBusy does something with mu held, unless an Apply runs: that may wait for a slow disk, and a later tick will do.
+func (w *Writers) unlessBusy(do func()) {
+	if w.mu.TryLock() {
+		defer w.mu.Unlock()
+		do()
 	}
 }
 

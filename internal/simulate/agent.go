@@ -156,6 +156,7 @@ func (r *runner) start() error {
 		p.agent.Close()
 		p.done <- err
 	}()
+	synctest.Wait() // all parts run: a reload holds locks over calls of the disk, on which a start would wait
 	return nil
 }
 

@@ -151,6 +151,7 @@ func (w *world) plan(res *result) []event {
 		if f.For > 0 {
 			add(f.At+f.For, func() {
 				w.trace.add("end of %v", f)
+				w.noteLate(f)
 				w.noteSigns()
 				w.present[f.Kind]--
 				if end != nil {
@@ -165,6 +166,17 @@ func (w *world) plan(res *result) []event {
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
 	return events
+}
+
+// noteLate reports to the oracle that a fault lasts longer than its schedule says: the end of an agent before has taken
+// long, on a slow disk.
+func (w *world) noteLate(f scheduledFault) {
+	due := w.trace.start.Add(f.At + f.For)
+	if now := time.Now(); now.Sub(due) > time.Second {
+		w.oracle.Blind(due, now)
+		w.oracle.Disturbed("", due, now.Add(w.opts.Timeout+5*time.Second))
+		w.oracle.Fragile(due, now)
+	}
 }
 
 // settle is the minimum age of samples that a judgement compares; younger ones may still be queued.
