@@ -88,12 +88,13 @@ func (s *slowDisk) begin(f disk.Fault) {
 }
 
 // longest returns how much longer the stop of a process may take that began at a time. The queue waits for the disk for
-// 3 s. A sender ends after its last position is written, and two other writes of that position may be before it.
+// 3 s. A sender ends after its last position is written, and other writes of that position may be before it: two, or
+// more if the disk fails, too.
 func (s slowDisk) longest(began time.Time) time.Duration {
 	if began.After(s.until) {
 		return 0
 	}
-	return 3*time.Second + 4*s.delay
+	return 3*time.Second + 10*s.delay
 }
 
 // exit ends what a process leaves behind when it exits on a slow disk: the kernel closes its files, and its locks end.

@@ -178,7 +178,7 @@ func (o *Oracle) expectPage(receiver string, p *pod, s *liveness, t *target, b *
 	all = append(all, markers(gone)...)
 	n := float64(len(pg.samples))
 	added := atMost(n)
-	if s.complete && !o.mayChangeIn(s.last.Add(-time.Second), b.time().Add(time.Second)) {
+	if s.complete && !o.mayChangeIn(s.knownAt.Add(-time.Second), b.time().Add(time.Second)) {
 		added = exactly(float64(s.added(pg, live)))
 	}
 	s.show(pg, live)
@@ -195,7 +195,7 @@ func (o *Oracle) expectFailure(receiver string, p *pod, s *liveness, t *target, 
 		if pg.partial {
 			live, _ = t.kept(pg)
 			// It may end before the bad line.
-			s.unknown = !pg.read() && o.mayFail(p, b.time(), b.time().Add(t.timeout()))
+			s.unknown = s.unknown || !pg.read() && o.mayFail(p, b.time(), b.time().Add(t.timeout()))
 		}
 	} else if o.mayFail(p, b.time(), b.time().Add(t.timeout()+time.Second)) {
 		if pg := o.pageOf(receiver, p, t, b, true); pg != nil { // it came too late, or never

@@ -150,6 +150,7 @@ type liveness struct {
 	// a page without a byte makes nothing forgotten, but one in OpenMetrics that has only # EOF does. Unlike there,
 	// a page in another format makes all forgotten (docs/differences.md).
 	known       map[string]labels.Labels
+	knownAt     time.Time // when that page was read
 	openMetrics bool // format of that page
 	complete    bool // no scrape has failed since that page: failed ones make series known, too
 }
@@ -157,7 +158,7 @@ type liveness struct {
 // show notes the series of a good page.
 func (s *liveness) show(pg *page, live map[string]labels.Labels) {
 	if s.live = live; !pg.noBytes {
-		s.known, s.openMetrics, s.complete = live, pg.openMetrics, true
+		s.known, s.knownAt, s.openMetrics, s.complete = live, pg.start, pg.openMetrics, true
 	}
 }
 
