@@ -94,7 +94,7 @@ func (s slowDisk) longest(began time.Time) time.Duration {
 	if began.After(s.until) {
 		return 0
 	}
-	return 3*time.Second + 10*s.delay
+	return 3*time.Second + 20*s.delay
 }
 
 // exit ends what a process leaves behind when it exits on a slow disk: the kernel closes its files, and its locks end.

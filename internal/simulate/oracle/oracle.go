@@ -151,8 +151,8 @@ type liveness struct {
 	// a page in another format makes all forgotten (docs/differences.md).
 	known       map[string]labels.Labels
 	knownAt     time.Time // when that page was read
-	openMetrics bool // format of that page
-	complete    bool // no scrape has failed since that page: failed ones make series known, too
+	openMetrics bool      // format of that page
+	complete    bool      // no scrape has failed since that page: failed ones make series known, too
 }
 
 // show notes the series of a good page.

@@ -204,7 +204,7 @@ func TestAddedSeries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStory()
+				s := newStoryAfter(time.Minute)
 				all := strings.Fields(tc.pages)
 				for i, page := range all {
 					p := &sidecar.Page{Status: 200, OpenMetrics: page == "open" || page == "eof"}
