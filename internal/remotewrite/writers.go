@@ -164,7 +164,8 @@ func (w *Writers) maintain(ctx context.Context) {
 	}
 }
 
-// unlessBusy does something with mu held, unless an Apply runs: that may wait for a slow disk, and a later tick will do.
+// unlessBusy does something with mu held, unless an Apply runs: that may wait for a slow disk, and a later tick will
+// do.
 func (w *Writers) unlessBusy(do func()) {
 	if w.mu.TryLock() {
 		defer w.mu.Unlock()
