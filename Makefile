@@ -50,7 +50,7 @@ build: ## Build bin/envoy-scraper: static, reproducible, version stamped
 .PHONY: test
 test: ## Unit tests, command-line scripts, golden outputs and fuzz seeds, with the race detector (PKG=./internal/x RUN=TestY)
 	$(call need-race)
-	$(if $(RACE),$(RACE_ENV)) $(GO) test $(RACE) -timeout 10m -run '$(RUN)' $(PKG)
+	$(if $(RACE),$(RACE_ENV)) $(GO) test $(RACE) -timeout 20m -run '$(RUN)' $(PKG)
 	@for t in $(if $(filter ./...,$(PKG)),$(SIDE_TESTS)); do \
 		echo "(cd $${t%%:*} && go test -short $${t#*:})"; (cd $${t%%:*} && $(GO) test -short -timeout 5m $${t#*:}); done
 
