@@ -45,7 +45,8 @@ type kubernetes struct {
 // source of math/rand, which gets the seed of the run. Its handlers of errors pause until a time that they compare with
 // the start of the process, which is no time of a bubble, so there are none. Its log is not read.
 func prepareClientGo(seed chance.Source) {
-	oldrand.Seed(seed.Rand().Int64()) //nolint:staticcheck // client-go takes no source of its own
+	//lint:ignore SA1019 client-go takes no source of its own
+	oldrand.Seed(seed.Rand().Int64())
 	utilruntime.ErrorHandlers = nil
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 }

@@ -19,9 +19,9 @@ func (b *bed) newest() *cluster.Pod {
 // TestReplaced: what the API server shows, and who answers, after a pod has got a successor or other labels.
 func TestReplaced(t *testing.T) {
 	for name, check := range map[string]func(t *testing.T, b *bed, p *cluster.Pod, addr string){
-		"same name, other address": func(t *testing.T, b *bed, p *cluster.Pod, addr string) {
+		"same name, other address": func(t *testing.T, b *bed, p *cluster.Pod, _ string) {
 			for range 20 {
-				addr = p.Address()
+				addr := p.Address()
 				b.Recreate(p)
 				pass(10 * time.Second)
 				next := b.newest()
