@@ -2,8 +2,6 @@ package scrape
 
 import (
 	"io"
-	"net"
-	"os"
 	"syscall"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/rawsocket"
@@ -96,8 +94,7 @@ func (r *rawIO) readNow(fd uintptr) (done bool) {
 func (r *rawIO) result() (int, error) {
 	switch {
 	case r.errno != 0:
-		return 0, &net.OpError{Op: "read", Net: r.conn.RemoteAddr().Network(), Source: r.conn.LocalAddr(),
-			Addr: r.conn.RemoteAddr(), Err: os.NewSyscallError("read", r.errno)}
+		return 0, rawsocket.Failed(r.conn, "read", r.errno)
 	case r.n == 0:
 		return 0, io.EOF
 	}

@@ -37,18 +37,26 @@ func (w *world) judgeLosses() {
 	now := lossesBefore{map[string]oracle.Losses{}, all, maps.Clone(w.happened)}
 	for _, name := range allReceivers {
 		w.receivers[name].Forget(time.Now().Add(-longestAbsence).UnixMilli())
-		total, examples := w.oracle.Losses(name)
+		total, _ := w.oracle.Losses(name)
 		now.losses[name] = total
 		counted := countedAt(name, all)
 		if w.opts.Exact {
 			w.judgeCounted(name, total.Minus(before.losses[name]), all)
-		} else if counted < total.Lost {
-			w.problem("receiver %s: %d samples are lost, counters explain %d:\n\t%s", name, total.Lost, counted,
-				strings.Join(examples[max(0, len(examples)-5):], "\n\t"))
+		} else {
+			w.judgeCovered(name, total.Lost, counted)
 		}
 		w.trace.add("judged %s: lost %d, counted %d", name, total.Lost, counted)
 	}
 	w.lossesBefore = now
+}
+
+// judgeCovered checks that counters explain the samples that a receiver has lost.
+func (w *world) judgeCovered(name string, lost, counted int) {
+	if counted < lost {
+		_, examples := w.oracle.Losses(name)
+		w.problem("receiver %s: %d samples are lost, counters explain %d:\n\t%s", name, lost, counted,
+			strings.Join(examples[max(0, len(examples)-5):], "\n\t"))
+	}
 }
 
 // countedAt returns how many samples for an endpoint are counted as dropped.
@@ -69,11 +77,7 @@ func (w *world) judgeCounted(name string, l oracle.Losses, all map[dropped]float
 	if damaged := (dropped{name, "damaged"}); amnesia { // the lost position would tell which were delivered before
 		doubtful = int(all[damaged] - before[damaged])
 	}
-	if counted < l.Lost {
-		_, examples := w.oracle.Losses(name)
-		w.problem("receiver %s: %d samples are lost, counters explain %d:\n\t%s", name, l.Lost, counted,
-			strings.Join(examples[max(0, len(examples)-5):], "\n\t"))
-	}
+	w.judgeCovered(name, l.Lost, counted)
 	if most := l.Most(repeated) + doubtful; counted > most {
 		w.problem("receiver %s: counters say that %d samples were dropped, at most %d can be: %+v, %v", name, counted,
 			most, l, all)

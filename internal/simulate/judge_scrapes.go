@@ -23,22 +23,22 @@ func (w *world) judgeScrapes() {
 		if r.process == nil || r.process.scrapes == nil {
 			continue
 		}
-		told, seen, hidden := r.process.scrapes, w.oracle.Scrapes(agentAddress(r.n)), false
+		counted, seen, hidden := r.process.scrapes, w.oracle.Scrapes(agentAddress(r.n)), false
 		r.process.scrapes = nil
 		r.process.eachDropped(func(d dropped, n float64) { hidden = hidden || d.reason != "refused" })
-		unsure := float64(seen.Unsure) + told.running
+		unsure := float64(seen.Unsure) + counted.running
 		for _, c := range []struct {
-			name       string
-			told, seen float64
-			unsure     float64
-			unknown    bool
+			name          string
+			counted, seen float64
+			unsure        float64
+			unknown       bool
 		}{
-			{"scrapes", told.done, float64(seen.Done), unsure, false},
-			{"failed scrapes", told.failed, float64(seen.Failed), unsure, false},
-			{"scraped samples", told.samples, float64(seen.Samples), unsure * float64(w.mostSeries()), seen.Unknown},
+			{"scrapes", counted.done, float64(seen.Done), unsure, false},
+			{"failed scrapes", counted.failed, float64(seen.Failed), unsure, false},
+			{"scraped samples", counted.samples, float64(seen.Samples), unsure * float64(w.mostSeries()), seen.Unknown},
 		} {
-			if c.told < c.seen-c.unsure || c.told > c.seen+c.unsure && !hidden && !c.unknown {
-				w.problem("agent %d counts %v %s, but %v have arrived (%v unsure)", r.n, c.told, c.name, c.seen,
+			if c.counted < c.seen-c.unsure || c.counted > c.seen+c.unsure && !hidden && !c.unknown {
+				w.problem("agent %d counts %v %s, but %v have arrived (%v unsure)", r.n, c.counted, c.name, c.seen,
 					c.unsure)
 			}
 		}

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// inWorld calls play in a world with one agent, after two minutes without faults, and returns the problems that it has
-// made.
+// inWorld calls play in an exact world with one agent, after two minutes without faults, and returns the problems that
+// it has made.
 func inWorld(t *testing.T, play func(w *world)) (problems []string) {
 	t.Helper()
-	o := hour(1)
+	o := hour(4) // exact: counters, targets and pages are compared, too
 	o.Pods, o.Dir, o.Schedule = 2, t.TempDir(), []scheduledFault{}
 	synctest.Test(t, func(t *testing.T) {
 		w, err := newWorld(o)

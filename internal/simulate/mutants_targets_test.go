@@ -14,7 +14,7 @@ func targetMistakes() []mutants.Mutant {
 		sync("a target is scraped twice after a reload",
 			"\t\t\tif l != nil { // it stays in loops until its successor starts\n"+
 				"\t\t\t\tps.retire(p, l, eventOutdate)\n\t\t\t}\n", ""),
-		sync("a reload starts its targets anew", "p.wanted.targets[t.hash].found(), before[i])",
+		sync("a reload forgets what it knew of its targets", "p.wanted.targets[t.hash].found(), before[i])",
 			"p.wanted.targets[t.hash].found(), nil)\n\t\t_ = before"),
 		sync("a target that is gone never leaves the list",
 			"\t\t\tif l != nil {\n\t\t\t\tdelete(p.loops, hash)",

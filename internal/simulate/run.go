@@ -38,7 +38,7 @@ type result struct {
 	Happened  map[string]int // faults by kind
 	Compared  oracle.Counts
 	Errors    []string // the first messages of errors
-	Signs     signs    // what logs and metrics told
+	Signs     signs    // what the logs and metrics showed
 }
 
 // event is something that happens at a time.

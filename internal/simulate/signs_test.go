@@ -91,7 +91,7 @@ var signsOf = map[string]sign{
 
 	"disk: full":          {line: "write segment fails", metric: diskFailing},
 	"disk: fails":         {line: "sync segment fails", metric: diskFailing},
-	"disk: torn writes":   {metric: diskErrors}, // the next write may work, before a failure is told
+	"disk: torn writes":   {metric: diskErrors}, // a write often succeeds before the failure is reported
 	"disk: does not sync": {line: "sync segment fails", metric: diskFailing},
 
 	"agent: kill -9":   {line: "started"},
@@ -208,8 +208,8 @@ func TestEveryFaultIsTold(t *testing.T) {
 			if want.silent != "" && len(lines) > 0 {
 				t.Errorf("lines %q, want none: %s", lines, want.silent)
 			}
-			told := func(m string) bool { return strings.HasPrefix(m, want.metric) }
-			if want.metric != "" && !slices.ContainsFunc(metrics, told) {
+			moved := func(m string) bool { return strings.HasPrefix(m, want.metric) }
+			if want.metric != "" && !slices.ContainsFunc(metrics, moved) {
 				t.Errorf("%s is not higher, but %q", want.metric, metrics)
 			}
 			failed := func(m string) bool { return strings.HasPrefix(m, failures) }

@@ -46,10 +46,10 @@ func (l Losses) Most(repeated bool) int {
 
 // lose counts lost samples. why describes them.
 func (o *Oracle) lose(receiver string, n int, excused bool, why string) {
-	l := o.lossesOf(receiver)
 	if n == 0 {
 		return
 	}
+	l := o.lossesOf(receiver)
 	if excused {
 		l.Forgiven += n
 		return
@@ -119,7 +119,7 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 		switch {
 		case !pg.good(): // whether a failed scrape has a batch shows in the gaps between batches
 		case c.sentOf(receiver, t.report["up"]) == "": // the receiver is no endpoint
-		case o.excuses(p, pg), o.endedDuring(receiver, p, pg):
+		case o.excuses(p, t, pg), o.endedDuring(receiver, p, pg):
 			o.counts.Excused++
 			o.lose(receiver, len(c.expectedAt(receiver, o.lostPage(d, t, pg, false))), true, "")
 		default:
@@ -132,9 +132,8 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 
 // excuses reports whether the samples of a page may be lost: the process, the target or the configuration ended while
 // it was read.
-func (o *Oracle) excuses(p *pod, pg *page) bool {
+func (o *Oracle) excuses(p *pod, t *target, pg *page) bool {
 	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
-	_, t := o.targetAt(p, pg.start)
 	return gone || o.isContested(t, pg.start) || o.excusedBy(pg.by, pg.start, pg.end) ||
 		o.changedIn(pg.start.Add(-time.Second), pg.start.Add(t.timeout()+time.Second))
 }

@@ -34,6 +34,15 @@ func (s *story) end() {
 
 const turn = 10 * time.Second
 
+// dieAfter ends the process some time after a page whose samples do not arrive.
+func (s *story) dieAfter(pause time.Duration, how End) {
+	s.good(1)
+	s.pass(turn)
+	s.serve(0, 2, "a")
+	s.pass(pause)
+	s.restart(how)
+}
+
 // TestRules: each rule notices what breaks it, and forgives what the simulation says is no mistake.
 func TestRules(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -117,48 +126,24 @@ func TestRules(t *testing.T) {
 			s.Blind(time.Now(), time.Now().Add(turn))
 		}},
 		"a page just before a kill": {lost: Losses{Forgiven: 6}, play: func(s *story) {
-			s.good(1)
-			s.pass(turn)
-			s.serve(0, 2, "a")
-			s.pass(time.Second / 2)
-			s.restart(Killed)
+			s.dieAfter(time.Second/2, Killed)
 		}},
 		"a page two seconds before a kill": {lost: Losses{Lost: 6}, play: func(s *story) {
-			s.good(1)
-			s.pass(turn)
-			s.serve(0, 2, "a")
-			s.pass(2 * time.Second)
-			s.restart(Killed)
+			s.dieAfter(2*time.Second, Killed)
 		}},
 		"a page two seconds before a power cut": {lost: Losses{Forgiven: 6}, play: func(s *story) {
-			s.good(1)
-			s.pass(turn)
-			s.serve(0, 2, "a")
-			s.pass(2 * time.Second)
-			s.restart(PowerCut)
+			s.dieAfter(2*time.Second, PowerCut)
 		}},
 		"a page long before a power cut": {lost: Losses{Lost: 6}, play: func(s *story) {
-			s.good(1)
-			s.pass(turn)
-			s.serve(0, 2, "a")
-			s.pass(3 * time.Second)
-			s.restart(PowerCut)
+			s.dieAfter(3*time.Second, PowerCut)
 		}},
 		"a kill after a failing disk": {lost: Losses{Forgiven: 6}, play: func(s *story) {
-			s.good(1)
-			s.pass(turn)
-			s.Fragile(time.Now().Add(-time.Second), time.Now().Add(time.Second))
-			s.serve(0, 2, "a")
-			s.pass(8 * time.Second)
-			s.restart(Killed)
+			s.Fragile(time.Now().Add(turn-time.Second), time.Now().Add(turn+time.Second))
+			s.dieAfter(8*time.Second, Killed)
 		}},
 		"a stop after a failing disk": {lost: Losses{Lost: 6}, play: func(s *story) {
-			s.good(1)
-			s.pass(turn)
-			s.Fragile(time.Now().Add(-time.Second), time.Now().Add(time.Second))
-			s.serve(0, 2, "a")
-			s.pass(8 * time.Second)
-			s.restart(Stopped)
+			s.Fragile(time.Now().Add(turn-time.Second), time.Now().Add(turn+time.Second))
+			s.dieAfter(8*time.Second, Stopped)
 		}},
 		"last markers after a reload that keeps the target": {problem: "but it is there", play: func(s *story) {
 			s.good(1)
@@ -270,7 +255,8 @@ func TestScrapesAreCounted(t *testing.T) {
 	})
 }
 
-// TestABatchThatOneReceiverLacks: the batch of a failed scrape has no page, so only another receiver tells of it.
+// TestABatchThatOneReceiverLacks: the batch of a failed scrape has no page, so only another receiver shows that it is
+// missing.
 func TestABatchThatOneReceiverLacks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStory()

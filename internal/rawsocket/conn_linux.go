@@ -14,8 +14,18 @@ type conn struct {
 	raw syscall.RawConn
 }
 
-// Wrap returns c with another Read and Write, which return what those of c would. If c has no socket, or on systems
-// other than Linux, it returns c itself.
+// RawConnOf returns what Read and Write need of a connection; nil: it has no socket.
+func RawConnOf(c net.Conn) syscall.RawConn {
+	if s, ok := c.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
+}
+
+// Wrap returns c with another Read and Write, which return what those of c would. If c has no socket, it returns c
+// itself.
 func Wrap(c net.Conn) net.Conn {
 	raw := RawConnOf(c)
 	if raw == nil {
@@ -41,7 +51,7 @@ func (c *conn) Read(b []byte) (n int, err error) {
 	case err != nil:
 		return 0, Rename(err, "read")
 	case errno != 0:
-		return 0, c.failed("read", errno)
+		return 0, Failed(c, "read", errno)
 	case n == 0:
 		return 0, io.EOF
 	}
@@ -68,12 +78,13 @@ func (c *conn) Write(b []byte) (n int, err error) {
 	case err != nil:
 		return n, Rename(err, "write")
 	case errno != 0:
-		return n, c.failed("write", errno)
+		return n, Failed(c, "write", errno)
 	}
 	return n, nil
 }
 
-func (c *conn) failed(call string, errno syscall.Errno) error {
+// Failed returns the error of a failed call, "read" or "write", as a method of net.Conn returns it.
+func Failed(c net.Conn, call string, errno syscall.Errno) error {
 	return &net.OpError{Op: call, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(),
 		Err: os.NewSyscallError(call, errno)}
 }
