@@ -65,12 +65,6 @@ func (s *hangingConn) SetDeadline(at time.Time) error {
 	return nil
 }
 
-// noSink discards every batch.
-type noSink struct{}
-
-func (noSink) Append(*series.Batch) error { return nil }
-func (noSink) Flush()                     {}
-
 // hangingTargets returns pools with n targets and memory for a number of pages. Each target sends data and then
 // nothing. stalled counts the connections that have sent all.
 func hangingTargets(t testing.TB, n, pages int, data string, stalled *atomic.Int64) *Pools {

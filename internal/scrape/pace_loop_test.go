@@ -22,6 +22,12 @@ import (
 	"github.com/envoy-scraper/envoy-scraper/internal/via"
 )
 
+// noSink discards every batch.
+type noSink struct{}
+
+func (noSink) Append(*series.Batch) error { return nil }
+func (noSink) Flush()                     {}
+
 const envoyPage = "envoy_server_live 1\n"
 
 // pacedDuring runs the pools in a bubble of fake time with a target a:1, whose page is an Envoy's, while body acts.
