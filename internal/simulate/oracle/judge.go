@@ -289,17 +289,22 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *target) {
 	// The time of a batch may be a little before its scrape. Receivers and external labels are those at its end. Last
 	// markers have the time of a scrape that is missing.
-	longest := longestScrape
-	if b.hasUp && value.IsStaleNaN(b.up) {
+	longest, ends := longestScrape, b.hasUp && value.IsStaleNaN(b.up)
+	if ends {
 		longest = time.Minute
 	}
 	for _, until := range []time.Time{b.time(), b.time().Add(time.Second), b.time().Add(longest)} {
-		for _, c := range slices.Backward(o.configs) {
+		for i, c := range slices.Backward(o.configs) {
 			if c.from.After(until) {
 				continue
 			}
 			if t := c.targetOf(p); t != nil && c.makes(receiver, t, b) {
 				return c, t
+			}
+			for _, before := range slices.Backward(o.configs[:i]) { // a target that c ends
+				if t := before.targetOf(p); ends && t != nil && c.makes(receiver, t, b) {
+					return c, t
+				}
 			}
 		}
 	}

@@ -60,6 +60,16 @@ func TestRules(t *testing.T) {
 			s.sink.Late("agent", s.seriesOf("a"), x)
 			s.sink.Late("agent", s.seriesOf("a"), x) // counts once
 		}},
+		"a late sample of a process that was killed": {lost: Losses{Forgiven: 6}, play: func(s *story) {
+			s.dieAfter(time.Second/2, Killed)
+			late := time.Now().Add(-turn - time.Second/2) // of the page that only the memory of the process had
+			s.sink.Late("agent", s.seriesOf("a"), receiver.Sample{Time: late.UnixMilli()})
+		}},
+		"a late sample of a process that was stopped": {problem: "had not arrived before", lost: Losses{Lost: 6}, play: func(s *story) {
+			s.dieAfter(2*time.Second, Stopped)
+			late := time.Now().Add(-turn - 2*time.Second)
+			s.sink.Late("agent", s.seriesOf("a"), receiver.Sample{Time: late.UnixMilli()})
+		}},
 		"a late sample that was refused before": {play: func(s *story) {
 			s.good(1)
 			x := receiver.Sample{Time: time.Now().Add(-time.Second).UnixMilli()}
@@ -119,6 +129,16 @@ func TestRules(t *testing.T) {
 			s.good(1)
 			s.Gone("pod-1")
 			s.Blind(time.Now(), time.Now().Add(time.Hour))
+		}},
+		"last markers at an endpoint that comes with their reload": {play: func(s *story) {
+			rules := s.configs[0].Rules
+			rules.Endpoints = nil
+			s.Configure(rules)
+			s.pass(turn)
+			s.serve(0, 1, "a")
+			s.pass(turn)
+			s.remove()
+			s.end()
 		}},
 		"no markers after discovery was blind": {problem: "has no last markers", play: func(s *story) {
 			s.good(1)
