@@ -31,8 +31,9 @@ type world struct {
 	open     map[int]int // lane: the number of its open request's first record, plus 1
 	order    map[[3]int]int
 	reached  int        // the epoch of what was delivered last in this life
-	mu       sync.Mutex // guards the next two, until the queue is closed or idle
+	mu       sync.Mutex // guards the next three, until the queue is closed or idle
 	lost     Loss
+	woken    bool // since drain last looked
 	deaf     bool
 	dups     int // in this life: requests that were delivered in an earlier one
 	inFlight map[int][]int
@@ -70,8 +71,22 @@ func newWorld(t *testing.T, seed uint64, cfg Config, lanes int) *world {
 			w.lost.add(l.Requests, l.Samples)
 		}
 	}
+	w.cfg.Wake = func(int) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.woken = true
+	}
 	w.start(lanes)
 	return w
+}
+
+// wasWoken reports whether readers were woken since the last call.
+func (w *world) wasWoken() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	woken := w.woken
+	w.woken = false
+	return woken
 }
 
 // start starts a new process with what the file system has.
@@ -451,7 +466,7 @@ func (w *world) drain() {
 	clear(w.open)
 	w.flush()
 	for progress := true; progress; {
-		progress = false
+		progress = w.wasWoken() // damage may end what another reader waited for
 		for lane := range max(w.lanes, 8) {
 			for w.next(lane) {
 				w.ack(lane)

@@ -54,7 +54,8 @@ func copyOf(what any, copies map[any]any) any {
 }
 
 // CutPower returns the disk as it is after a power cut. Of each file it has the first of the writes that were not
-// synced, the last of these torn. Of the changes to a directory that was not synced it has the first ones.
+// synced, the last of these torn, or sectors of all of them in any order. Of the changes to a directory that was not
+// synced it has the first ones.
 func (d *Disk) CutPower(rnd *rand.Rand) *Disk {
 	return d.restore(func(data *Data) []byte { return data.torn(rnd) }, func(changes int) int {
 		return rnd.IntN(changes + 1)
@@ -158,15 +159,29 @@ func (d *Disk) restore(content func(*Data) []byte, kept func(changes int) int) *
 	return after
 }
 
+// sector is what a disk writes whole.
+const sector = 512
+
 // torn returns what a power cut leaves of a file.
 func (d *Data) torn(rnd *rand.Rand) []byte {
 	n := rnd.IntN(len(d.Writes) + 1)
 	if n == 0 {
 		return slices.Clone(d.Synced)
 	}
-	last := d.Writes[n-1]
-	last.data = last.data[:rnd.IntN(len(last.data)+1)]
-	return last.apply(d.onDisk(n - 1))
+	if rnd.IntN(2) == 0 {
+		last := d.Writes[n-1]
+		last.data = last.data[:rnd.IntN(len(last.data)+1)]
+		return last.apply(d.onDisk(n - 1))
+	}
+	content := d.onDisk(n)
+	for at := 0; at < len(content); at += sector {
+		part := content[at:min(at+sector, len(content))]
+		if rnd.IntN(2) == 0 {
+			clear(part)
+			copy(part, d.Synced[min(at, len(d.Synced)):])
+		}
+	}
+	return content
 }
 
 // Damage changes a random bit of a file for which is returns true, as a disk may do at rest. It returns the name;
