@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +25,7 @@ import (
 type emptyNamespaces struct {
 	mu      sync.Mutex
 	watched map[string]bool // namespaces that were listed and are watched
+	refuse  error           // of all watches
 }
 
 type emptyNamespace struct {
@@ -41,6 +43,9 @@ func (n emptyNamespace) List(context.Context, metav1.ListOptions) (*corev1.PodLi
 }
 
 func (n emptyNamespace) Watch(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	if n.all.refuse != nil {
+		return nil, n.all.refuse
+	}
 	if o.SendInitialEvents != nil {
 		return nil, fmt.Errorf("no streaming lists here")
 	}
@@ -75,6 +80,33 @@ func TestNamespacesAreListedConcurrently(t *testing.T) {
 		api.mu.Unlock()
 		cancel()
 		running.Wait()
+	})
+}
+
+// TestEndWhileTheServerIsAway: the discovery ends at once, although client-go waits for its next try.
+func TestEndWhileTheServerIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, err := newKubeMetrics(prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &podDiscovery{log: promslog.NewNopLogger(), client: &emptyNamespaces{refuse: syscall.ECONNREFUSED},
+			reads: newReads(), metrics: m, events: new(provider), namespaces: []string{"shop"}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			d.Run(ctx, nil)
+		}()
+		<-time.After(3 * time.Minute) // the pauses between tries have become long
+		cancel()
+		synctest.Wait()
+		select {
+		case <-done:
+		default:
+			t.Error("the discovery has not ended")
+		}
+		<-time.After(time.Minute) // client-go has ended, too
 	})
 }
 

@@ -153,10 +153,10 @@ func podNamespaces(c kubernetes.NamespaceDiscovery) ([]string, error) {
 	return names, nil
 }
 
-// Run implements promdiscovery.Discoverer. At the end it closes its idle connections.
+// Run implements promdiscovery.Discoverer. At the end it closes its idle connections. It does not wait for informers,
+// since client-go waits up to a minute for its next try to list, even if ctx has ended.
 func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
-	defer utilnet.CloseIdleConnectionsFor(d.transport)
-	var running sync.WaitGroup
+	var informers, running sync.WaitGroup
 	for _, namespace := range d.namespaces {
 		informer, err := d.informer(namespace)
 		if err != nil { // only a started informer refuses its settings
@@ -168,7 +168,7 @@ func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) 
 		d.mu.Unlock()
 		pods := kubernetes.NewPod(d.log, podInformer{informer}, nil, nil, nil, nil, false, false, false,
 			d.metrics.events)
-		running.Go(func() { informer.RunWithContext(ctx) })
+		informers.Go(func() { informer.RunWithContext(ctx) })
 		running.Go(func() { pods.Run(ctx, up) })
 	}
 	d.mu.Lock()
@@ -176,6 +176,10 @@ func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) 
 	d.mu.Unlock()
 	running.Wait()
 	<-ctx.Done()
+	go func() {
+		informers.Wait()
+		utilnet.CloseIdleConnectionsFor(d.transport)
+	}()
 }
 
 // listed reports whether every namespace has been listed. The groups of the last pods may not have arrived yet.

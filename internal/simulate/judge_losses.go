@@ -71,14 +71,18 @@ func countedAt(endpoint string, all map[dropped]float64) (n int) {
 
 // judgeCounted compares the losses of a receiver since the last judgement with what the counters have grown.
 func (w *world) judgeCounted(name string, l oracle.Losses, all map[dropped]float64) {
-	before, amnesia, doubtful := w.lossesBefore.dropped, w.amnesia(), 0
-	repeated := amnesia || w.happenedLately(lateAgain...)
-	counted := countedAt(name, all) - countedAt(name, before)
-	if damaged := (dropped{name, "damaged"}); amnesia { // the lost position would tell which were delivered before
-		doubtful = int(all[damaged] - before[damaged])
+	before, doubtful := w.lossesBefore.dropped, 0
+	grown := func(reason string) int { return int(all[dropped{name, reason}] - before[dropped{name, reason}]) }
+	amnesia, lateAnswers := w.amnesia(), w.happenedLately(lateAgain...)
+	if amnesia { // the lost position would tell which were delivered before
+		doubtful += grown("damaged")
 	}
+	if lateAnswers { // the answer may have come after a stop
+		doubtful += grown("abandoned")
+	}
+	counted := countedAt(name, all) - countedAt(name, before)
 	w.judgeCovered(name, l.Lost, counted)
-	if most := l.Most(repeated) + doubtful; counted > most {
+	if most := l.Most(amnesia || lateAnswers) + doubtful; counted > most {
 		w.problem("receiver %s: counters say that %d samples were dropped, at most %d can be: %+v, %v", name, counted,
 			most, l, all)
 	}

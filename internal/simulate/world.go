@@ -321,6 +321,7 @@ func (w *world) close() {
 	<-w.discovered
 	if w.kubernetes != nil {
 		w.kubernetes.close()
+		time.Sleep(time.Minute) // client-go ends when it would have tried again
 	}
 }
 
