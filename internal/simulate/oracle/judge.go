@@ -106,6 +106,9 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		*s = liveness{process: s.process, live: map[string]labels.Labels{}, unknown: true}
 	}
 	if o.isContested(t, b.time()) { // it has samples of two agents
+		for host := range o.lives {
+			d.held[holding{b.rev, o.processOf(host, b.time())}] = true
+		}
 		*s = liveness{process: s.process, live: map[string]labels.Labels{}, target: t, unknown: true}
 		return
 	}
@@ -293,7 +296,8 @@ func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *ta
 	if ends {
 		longest = time.Minute
 	}
-	for _, until := range []time.Time{b.time(), b.time().Add(time.Second), b.time().Add(longest)} {
+	at := p.scrapedAt(b)
+	for _, until := range []time.Time{at, at.Add(time.Second), at.Add(longest)} {
 		for i, c := range slices.Backward(o.configs) {
 			if c.from.After(until) {
 				continue
@@ -309,6 +313,17 @@ func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *ta
 		}
 	}
 	return nil, nil
+}
+
+// scrapedAt returns the time of a batch, or that of its page if this is in the same millisecond: timestamps have no
+// fractions of it, but configurations change within one.
+func (p *pod) scrapedAt(b *batch) time.Time {
+	for _, pg := range p.pages {
+		if pg.by == b.from && pg.start.UnixMilli() == b.at {
+			return pg.start
+		}
+	}
+	return b.time()
 }
 
 // stateOf returns the liveness of a target in a process. Another process knows nothing of the target, unless it had the
@@ -404,11 +419,16 @@ func (o *Oracle) judgeForgotten(receiver string, p *pod, d *delivered, until tim
 
 // judgeReason checks that a target that gets its last markers is gone, or was replaced by a reload before.
 func (o *Oracle) judgeReason(receiver string, p *pod, t *target, b *batch) {
-	gone := !p.to.IsZero() && b.time().After(p.to.Add(-time.Minute))
-	replaced := o.replacedAfter(p, t, b.time().Add(-2*time.Minute))
-	if !gone && !o.isHidden(b.time()) && (replaced.IsZero() || replaced.After(b.time().Add(time.Second))) {
+	if !o.mayEnd(p, t, b.time()) {
 		o.problem("%s: %s got its last markers at %s, but it is there", receiver, p.name, clock(b.time()))
 	}
+}
+
+// mayEnd reports whether a target may get its last markers at a time.
+func (o *Oracle) mayEnd(p *pod, t *target, at time.Time) bool {
+	gone := !p.to.IsZero() && at.After(p.to.Add(-time.Minute))
+	replaced := o.replacedAfter(p, t, at.Add(-2*time.Minute))
+	return gone || o.isHidden(at) || !replaced.IsZero() && !replaced.After(at.Add(time.Second))
 }
 
 // judgeEnd checks that a target that is gone has its last markers.
@@ -426,7 +446,8 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	}
 	by := o.found(o.shownUntil(gone, s.last)).Add(4 * s.target.interval())
 	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
-		o.mayTake(s.process, gone, by) || o.isContested(s.target, gone) || o.isContested(s.target, s.last) ||
+		o.mayTake(s.process, gone, by) || o.isDamaged(s.process.host, gone) ||
+		o.isContested(s.target, gone) || o.isContested(s.target, s.last) ||
 		!o.ownedAll(s.process.host, s.target, gone, by) ||
 		o.wasRemoved(s.target.job.JobName, s.last, until) {
 		return

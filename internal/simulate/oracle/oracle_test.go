@@ -96,9 +96,12 @@ func (s *story) servePage(p *sidecar.Page, n float64, names ...string) time.Time
 }
 
 // arrive stores samples.
-func (s *story) arrive(at time.Time, samples ...sent) {
+func (s *story) arrive(at time.Time, samples ...sent) { s.arriveFrom("agent", at, samples...) }
+
+// arriveFrom stores samples of an agent.
+func (s *story) arriveFrom(agent string, at time.Time, samples ...sent) {
 	for _, x := range samples {
-		s.sink.Accept("agent", s.seriesOf(x.name), receiver.Sample{Time: at.UnixMilli(), Bits: bitsOf(x.value)})
+		s.sink.Accept(agent, s.seriesOf(x.name), receiver.Sample{Time: at.UnixMilli(), Bits: bitsOf(x.value)})
 	}
 }
 

@@ -35,8 +35,13 @@ func (o *Oracle) candidates(receiver string, p *pod, t *target, b *batch, good b
 	}
 	for _, name := range o.order {
 		next := o.pods[name]
-		if next.address() == p.address() && !next.from.Before(p.to) {
-			all = append(all, next.candidates(receiver, t, b, good)...)
+		if next.address() != p.address() || next.from.Before(p.to) {
+			continue
+		}
+		for _, pg := range next.candidates(receiver, t, b, good) {
+			if pg.start.Sub(b.time()) < nearby { // a scrape of an address without a pod is not answered later
+				all = append(all, pg)
+			}
 		}
 	}
 	return all
@@ -122,8 +127,8 @@ func (o *Oracle) guessUp(receiver string, p *pod, t *target, b *batch) float64 {
 	switch {
 	case len(o.candidates(receiver, p, t, b, true)) > 0:
 		return 1
-	case hasValue, len(o.candidates(receiver, p, t, b, false)) > 0:
-		return 0
+	case !hasValue && len(o.candidates(receiver, p, t, b, false)) == 0 && o.mayEnd(p, t, b.time()):
+		return math.Float64frombits(value.StaleNaN)
 	}
-	return math.Float64frombits(value.StaleNaN)
+	return 0
 }

@@ -235,3 +235,23 @@ func TestAddedSeries(t *testing.T) {
 		})
 	}
 }
+
+// TestPagesOfTheNextPod: a failed scrape of an address whose pod is gone did not read the page that another pod serves
+// there seconds later.
+func TestPagesOfTheNextPod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStory()
+		time.Sleep(20 * time.Second)
+		s.good(1)
+		s.Gone("pod-1")
+		s.Blind(time.Now(), time.Now().Add(5*time.Minute)) // the target stays
+		time.Sleep(turn)
+		s.fail()
+		time.Sleep(3 * time.Second)
+		s.Born("pod-2", labels.FromStrings("__address__", "10.0.0.1:15090", "__meta_pod", "pod-2"))
+		s.pod = "pod-2"
+		s.good(2)
+		time.Sleep(time.Second)
+		s.expect(t, "", 0)
+	})
+}

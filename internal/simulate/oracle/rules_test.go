@@ -65,11 +65,11 @@ func TestRules(t *testing.T) {
 			late := time.Now().Add(-turn - time.Second/2) // of the page that only the memory of the process had
 			s.sink.Late("agent", s.seriesOf("a"), receiver.Sample{Time: late.UnixMilli()})
 		}},
-		"a late sample of a process that was stopped": {problem: "had not arrived before", lost: Losses{Lost: 6}, play: func(s *story) {
+		"a late sample of a process that was stopped": {lost: Losses{Lost: 6}, play: func(s *story) {
 			s.dieAfter(2*time.Second, Stopped)
 			late := time.Now().Add(-turn - 2*time.Second)
 			s.sink.Late("agent", s.seriesOf("a"), receiver.Sample{Time: late.UnixMilli()})
-		}},
+		}, problem: "had not arrived before"},
 		"a late sample that was refused before": {play: func(s *story) {
 			s.good(1)
 			x := receiver.Sample{Time: time.Now().Add(-time.Second).UnixMilli()}
@@ -94,6 +94,12 @@ func TestRules(t *testing.T) {
 			s.pass(turn)
 			s.Disturbed("pod-1", time.Now(), time.Now().Add(time.Second))
 			s.fail()
+		}},
+		"only the markers of up=0": {lost: Losses{Lost: 5}, play: func(s *story) {
+			s.good(1)
+			s.pass(turn)
+			s.Disturbed("pod-1", time.Now(), time.Now().Add(time.Second))
+			s.arrive(time.Now(), sent{"a", stale})
 		}},
 		"up=0 while all pods are disturbed": {play: func(s *story) {
 			s.good(1)
@@ -139,6 +145,15 @@ func TestRules(t *testing.T) {
 			s.pass(turn)
 			s.remove()
 			s.end()
+		}},
+		"no markers after a segment was removed": {play: func(s *story) {
+			s.good(1)
+			s.Gone("pod-1")
+			s.pass(2 * time.Minute)
+			s.Ended("agent", Killed)
+			s.Started("agent")
+			s.pass(time.Second)
+			s.Damaged("agent", time.Now())
 		}},
 		"no markers after discovery was blind": {problem: "has no last markers", play: func(s *story) {
 			s.good(1)
@@ -191,6 +206,13 @@ func TestRules(t *testing.T) {
 			s.drop("a")
 			s.pass(turn)
 			s.good(2)
+		}},
+		"a configuration that comes in the millisecond of a scrape": {play: func(s *story) {
+			s.good(1)
+			s.pass(turn + 200*time.Microsecond)
+			s.drop("a")
+			s.pass(300 * time.Microsecond)
+			s.arrive(s.serve(0, 2, "a"), with(report(1, 1, 0), sent{"a", stale})...)
 		}},
 		"a second configuration that is obeyed": {play: func(s *story) {
 			s.good(1)

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -142,5 +143,29 @@ func TestContested(t *testing.T) {
 			t.Error("the target is not contested, or still is")
 		}
 		s.check(t, "")
+	})
+}
+
+// TestAfterContest: when one of two agents that scraped a target leaves it, the other one knows its series, whichever
+// of them the receiver had heard first.
+func TestAfterContest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStory()
+		s.Started("other")
+		s.Shared("agent", 0, []Share{{Count: 1}})
+		s.Shared("other", 0, []Share{{Count: 1}})
+		time.Sleep(turn)
+		s.good(1)
+		time.Sleep(turn)
+		s.Ended("agent", Stopped)
+		time.Sleep(2 * turn)
+		s.page("other")
+		s.arriveFrom("other", time.Now(), with(report(0, 0, 0), sent{"a", stale})...)
+		s.Judge(time.Now().Add(time.Second))
+		if found := s.Problems(); slices.ContainsFunc(found, func(p string) bool {
+			return strings.Contains(p, "want no sample")
+		}) {
+			t.Errorf("problems %q", found)
+		}
 	})
 }

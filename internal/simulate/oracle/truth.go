@@ -54,6 +54,11 @@ func (o *Oracle) mayTake(l *life, from, to time.Time) bool {
 	return !l.to.After(to.Add(loses))
 }
 
+// isDamaged reports whether files of an agent's queues were damaged or removed that have samples scraped after a time.
+func (o *Oracle) isDamaged(host string, from time.Time) bool {
+	return slices.ContainsFunc(o.lives[host], func(l *life) bool { return l.damaged.After(from) })
+}
+
 // longestQueued is how long samples may wait in memory for a disk that is full or fails.
 const longestQueued = 10 * time.Minute
 

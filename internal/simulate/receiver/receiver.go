@@ -58,8 +58,9 @@ type pause struct{ from, to time.Time }
 // before it got the answer.
 const underWay = 500 * time.Millisecond
 
-// Sink takes what a receiver stores, what it refuses because it is late (older than the last sample of the series, or
-// another value for its time), and what it refuses because of a fault. from is the host that sent it.
+// Sink takes what a receiver stores, what it refuses because it is late (older than the last sample of the series,
+// another value for its time, or the last sample once more, in a request that is rolled back), and what it refuses
+// because of a fault. from is the host that sent it.
 type Sink interface {
 	Accept(from string, s *Series, x Sample)
 	Late(from string, s *Series, x Sample)
@@ -254,8 +255,9 @@ func (r *Receiver) take(from string, body []byte, p Protocol, fault Fault) (stor
 		}
 	}
 	for i, row := range rows {
-		if p == V1 && refused != "" {
-			break // a 1.0 request is rolled back whole
+		if p == V1 && refused != "" { // a 1.0 request is rolled back whole
+			r.notStored(from, row.series, good[i])
+			continue
 		}
 		for _, s := range good[i] {
 			r.store(from, row.series, s)
@@ -331,6 +333,16 @@ func (r *Receiver) store(from string, s *Series, sample Sample) {
 	}
 	s.stored, s.last = true, sample
 	r.sink.Accept(from, s, sample)
+}
+
+// notStored reports those of the samples of a request that is rolled back that have come before: the sender may take
+// them for lost.
+func (r *Receiver) notStored(from string, s *Series, samples []Sample) {
+	for _, sample := range samples {
+		if s.stored && s.last == sample {
+			r.sink.Late(from, s, sample)
+		}
+	}
 }
 
 // seriesOf returns the series with the labels.

@@ -161,6 +161,17 @@ func TestJudgesAsPrometheus(t *testing.T) {
 	}
 }
 
+// TestRolledBack: the last sample of a series, once more in a 1.0 request that is rolled back, is late as the sample is
+// for which it is rolled back. A new one is not.
+func TestRolledBack(t *testing.T) {
+	b := newBench()
+	b.post(t, V1, sample{"a", 5, 1}, sample{"b", 5, 1})
+	b.post(t, V1, sample{"a", 5, 1}, sample{"b", 4, 1}, sample{"c", 5, 1})
+	if len(b.stored) != 2 || b.late != 2 {
+		t.Errorf("stored %v, late %d, want the first two and 2", b.stored, b.late)
+	}
+}
+
 func TestMarkersAreValues(t *testing.T) {
 	stale := math.Float64frombits(0x7ff0000000000002)
 	b := newBench()
