@@ -83,7 +83,7 @@ func TestNamespacesAreListedConcurrently(t *testing.T) {
 	})
 }
 
-// TestEndWhileTheServerIsAway: the discovery ends at once, although client-go waits for its next try.
+// TestEndWhileTheServerIsAway: the discovery ends soon, although client-go waits for its next try.
 func TestEndWhileTheServerIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, err := newKubeMetrics(prometheus.NewRegistry())
@@ -100,6 +100,7 @@ func TestEndWhileTheServerIsAway(t *testing.T) {
 		}()
 		<-time.After(3 * time.Minute) // the pauses between tries have become long
 		cancel()
+		<-time.After(longestEnd)
 		synctest.Wait()
 		select {
 		case <-done:

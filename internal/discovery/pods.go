@@ -153,8 +153,11 @@ func podNamespaces(c kubernetes.NamespaceDiscovery) ([]string, error) {
 	return names, nil
 }
 
-// Run implements promdiscovery.Discoverer. At the end it closes its idle connections. It does not wait for informers,
-// since client-go waits up to a minute for its next try to list, even if ctx has ended.
+// longestEnd is how long Run waits for client-go at its end. client-go waits up to a minute for its next try to list if
+// the server refuses connections, even if its context has ended.
+const longestEnd = time.Second
+
+// Run implements promdiscovery.Discoverer. At the end it closes its idle connections.
 func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) {
 	var informers, running sync.WaitGroup
 	for _, namespace := range d.namespaces {
@@ -176,10 +179,16 @@ func (d *podDiscovery) Run(ctx context.Context, up chan<- []*targetgroup.Group) 
 	d.mu.Unlock()
 	running.Wait()
 	<-ctx.Done()
+	ended := make(chan struct{})
 	go func() {
 		informers.Wait()
 		utilnet.CloseIdleConnectionsFor(d.transport)
+		close(ended)
 	}()
+	select {
+	case <-ended:
+	case <-time.After(longestEnd):
+	}
 }
 
 // listed reports whether every namespace has been listed. The groups of the last pods may not have arrived yet.
