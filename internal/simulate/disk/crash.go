@@ -169,9 +169,7 @@ func (d *Data) torn(rnd *rand.Rand) []byte {
 		return slices.Clone(d.Synced)
 	}
 	if rnd.IntN(2) == 0 {
-		last := d.Writes[n-1]
-		last.data = last.data[:rnd.IntN(len(last.data)+1)]
-		return last.apply(d.onDisk(n - 1))
+		return d.tornWrite(n, rnd)
 	}
 	content := d.onDisk(n)
 	for at := 0; at < len(content); at += sector {
@@ -182,6 +180,13 @@ func (d *Data) torn(rnd *rand.Rand) []byte {
 		}
 	}
 	return content
+}
+
+// tornWrite returns a file with the first n writes, of which the last is torn.
+func (d *Data) tornWrite(n int, rnd *rand.Rand) []byte {
+	last := d.Writes[n-1]
+	last.data = last.data[:rnd.IntN(len(last.data)+1)]
+	return last.apply(d.onDisk(n - 1))
 }
 
 // Damage changes a random bit of a file for which is returns true, as a disk may do at rest. It returns the name;
