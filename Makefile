@@ -33,9 +33,10 @@ LDFLAGS   = -s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Revision=$(REVISION
 # Quick tests of the other modules, which need no other program: module:packages.
 SIDE_TESTS = $(if $(wildcard bench/go.mod),bench:./...) $(if $(wildcard e2e/mesh),e2e:./mesh/...)
 
-# Not empty if all packages are tested. Then the whole agents of internal/simulate run without the race detector, which
-# makes them five times slower; `make race` and .ci/run have it for them.
-ALL = $(filter ./...,$(PKG))
+# ALL is not empty if all packages are tested. Then the whole agents of internal/simulate run without the race detector,
+# which makes them four times slower; `make race` and .ci/run have it for them.
+ALL   = $(filter ./...,$(PKG))
+RACED = $(if $(ALL),$$($(GO) list ./... | grep -v '/internal/simulate$$'),$(PKG))
 
 # The race detector needs a C compiler. Without one, the tests run without it and say so. No other target uses builds with
 # the race detector, so they have the settings of a plain `go test -race`.
@@ -54,7 +55,7 @@ build: ## Build bin/envoy-scraper: static, reproducible, version stamped
 .PHONY: test
 test: ## Unit tests, command-line scripts, golden outputs and fuzz seeds, with the race detector (PKG=./internal/x RUN=TestY)
 	$(call need-race)
-	$(if $(RACE),$(RACE_ENV)) $(GO) test $(RACE) -timeout 20m -run '$(RUN)' $(if $(ALL),$$($(GO) list ./... | grep -v '/internal/simulate$$'),$(PKG))
+	$(if $(RACE),$(RACE_ENV)) $(GO) test $(RACE) -timeout 20m -run '$(RUN)' $(RACED)
 	$(if $(ALL),$(GO) test -timeout 10m -run '$(RUN)' ./internal/simulate)
 	@for t in $(if $(ALL),$(SIDE_TESTS)); do \
 		echo "(cd $${t%%:*} && go test -short $${t#*:})"; (cd $${t%%:*} && $(GO) test -short -timeout 5m $${t#*:}); done

@@ -305,8 +305,11 @@ func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *ta
 			if t := c.targetOf(p); t != nil && c.makes(receiver, t, b) {
 				return c, t
 			}
+			if !ends {
+				continue
+			}
 			for _, before := range slices.Backward(o.configs[:i]) { // a target that c ends
-				if t := before.targetOf(p); ends && t != nil && c.makes(receiver, t, b) {
+				if t := before.targetOf(p); t != nil && c.makes(receiver, t, b) {
 					return c, t
 				}
 			}
