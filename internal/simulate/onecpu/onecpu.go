@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 )
@@ -18,6 +19,7 @@ func Main(m *testing.M) {
 	const settings = "randautoseed=0,randseednop=0,asyncpreemptoff=1"
 	if strings.Contains(os.Getenv("GODEBUG"), settings) {
 		runtime.GOMAXPROCS(1)
+		debug.SetGCPercent(400) // saves a fifth of the time; the heap is small
 		os.Exit(m.Run())
 	}
 	self, err := os.Executable()

@@ -450,7 +450,7 @@ func (d *delivered) batchAt(at int64, rev, from string) *batch {
 			return d.batches[i-1]
 		}
 	}
-	b := &batch{at: at, rev: rev, from: from, samples: map[string]uint64{}}
+	b := &batch{at: at, rev: rev, from: from, samples: make(map[string]uint64, 64)}
 	d.batches = slices.Insert(d.batches, n, b)
 	return b
 }

@@ -64,26 +64,32 @@ func (r *Receiver) decode(body []byte, p Protocol) ([]row, error) {
 }
 
 func (r *Receiver) decodeV1(plain []byte) ([]row, error) {
-	var req prompb.WriteRequest
+	req := prompb.WriteRequest{Timeseries: r.v1[:0]}
 	if err := req.Unmarshal(plain); err != nil {
 		return nil, fmt.Errorf("remote write 1.0: %w", err)
 	}
+	r.v1 = req.Timeseries
 	rows := make([]row, 0, len(req.Timeseries))
 	for _, ts := range req.Timeseries {
 		samples := make([]Sample, 0, len(ts.Samples))
 		for _, s := range ts.Samples {
 			samples = append(samples, Sample{s.Timestamp, math.Float64bits(s.Value)})
 		}
-		rows = append(rows, row{r.seriesOf(ts.ToLabels(&r.builder, nil)), samples})
+		r.key = r.key[:0]
+		for _, l := range ts.Labels {
+			r.addToKey(l.Name, l.Value)
+		}
+		rows = append(rows, row{r.seriesOfKey(), samples})
 	}
-	return rows, checkRows(rows)
+	return rows, r.checkRows(rows)
 }
 
 func (r *Receiver) decodeV2(plain []byte) ([]row, error) {
-	var req writev2.Request
+	req := writev2.Request{Timeseries: r.v2[:0]}
 	if err := req.Unmarshal(plain); err != nil {
 		return nil, fmt.Errorf("remote write 2.0: %w", err)
 	}
+	r.v2 = req.Timeseries
 	if len(req.Symbols) == 0 || req.Symbols[0] != "" {
 		return nil, fmt.Errorf("symbols do not begin with the empty string: %q", req.Symbols)
 	}
@@ -93,28 +99,44 @@ func (r *Receiver) decodeV2(plain []byte) ([]row, error) {
 	}
 	rows := make([]row, 0, len(req.Timeseries))
 	for _, ts := range req.Timeseries {
-		ls, err := ts.ToLabels(&r.builder, req.Symbols)
-		if err != nil {
+		if err := r.keyOf(ts.LabelsRefs, req.Symbols); err != nil {
 			return nil, err
 		}
 		samples := make([]Sample, 0, len(ts.Samples))
 		for _, s := range ts.Samples {
 			samples = append(samples, Sample{s.Timestamp, math.Float64bits(s.Value)})
 		}
-		rows = append(rows, row{r.seriesOf(ls), samples})
+		rows = append(rows, row{r.seriesOfKey(), samples})
 	}
-	return rows, checkRows(rows)
+	return rows, r.checkRows(rows)
+}
+
+// keyOf sets the key to the labels that references into the symbols of a 2.0 request stand for.
+func (r *Receiver) keyOf(refs []uint32, symbols []string) error {
+	if len(refs)%2 != 0 {
+		return fmt.Errorf("an odd number of references: %v", refs)
+	}
+	for _, ref := range refs {
+		if int(ref) >= len(symbols) {
+			return fmt.Errorf("reference %d of %d symbols", ref, len(symbols))
+		}
+	}
+	r.key = r.key[:0]
+	for i := 0; i < len(refs); i += 2 {
+		r.addToKey(symbols[refs[i]], symbols[refs[i+1]])
+	}
+	return nil
 }
 
 // checkRows checks that a request has each series once, with valid labels and its samples in the order of time.
-func checkRows(rows []row) error {
-	seen := make(map[*Series]bool, len(rows))
+func (r *Receiver) checkRows(rows []row) error {
+	r.requests++
 	for _, row := range rows {
 		s := row.series
-		if seen[s] {
+		if s.request == r.requests {
 			return fmt.Errorf("two time series of %s in one request", s.Labels)
 		}
-		seen[s] = true
+		s.request = r.requests
 		if !s.valid() {
 			return fmt.Errorf("labels %s: no name, not sorted, repeated or empty", s.Labels)
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"log"
 	"net"
@@ -15,7 +14,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/faultlist"
 )
@@ -25,8 +27,10 @@ type Series struct {
 	Labels labels.Labels
 	Key    string // Labels.String()
 
-	stored  bool // it has a last sample
+	sum     uint64 // checksum of Key; 0 for the durations of scrapes, which differ when a run is repeated
+	stored  bool   // it has a last sample
 	last    Sample
+	request int  // number of the request that has had it last
 	checked bool // valid has examined Labels
 	invalid bool // valid has found them wrong
 }
@@ -41,12 +45,14 @@ type Receiver struct {
 
 	mu       sync.Mutex // guards the following; locked while a request is judged, never while it waits
 	faults   faultlist.List[Fault]
-	pauses   map[string]pause // by the host of the sender that was asked for it
-	doubts   int              // faults of the network that may lose answers
-	doubted  time.Time        // end of the last one
-	builder  labels.ScratchBuilder
-	key      []byte             // buffer of seriesOf
-	series   map[string]*Series // by the bytes of their labels
+	pauses   map[string]pause    // by the host of the sender that was asked for it
+	doubts   int                 // faults of the network that may lose answers
+	doubted  time.Time           // end of the last one
+	requests int                 // decoded so far
+	v1       []prompb.TimeSeries // buffers for decoding
+	v2       []writev2.TimeSeries
+	key      []byte             // names and values of a series' labels, each after its length
+	series   map[string]*Series // by that key
 	counts   Counts
 	problems []string
 }
@@ -311,15 +317,16 @@ func samplesIn(rows []row) (n int) {
 func digest(rows []row) string {
 	sum, samples := uint64(0), 0
 	for _, row := range rows {
-		if row.series.Labels.Get("__name__") == "scrape_duration_seconds" {
+		if row.series.sum == 0 {
 			samples += len(row.samples)
 			continue
 		}
 		for _, s := range row.samples {
-			h := fnv.New64a()
-			_, _ = h.Write([]byte(row.series.Key))
-			_ = binary.Write(h, binary.LittleEndian, s)
-			sum += h.Sum64() // a sum does not depend on the order
+			var b [24]byte
+			binary.LittleEndian.PutUint64(b[:], row.series.sum)
+			binary.LittleEndian.PutUint64(b[8:], uint64(s.Time))
+			binary.LittleEndian.PutUint64(b[16:], s.Bits)
+			sum += xxhash.Sum64(b[:]) // a sum does not depend on the order
 			samples++
 		}
 	}
@@ -345,13 +352,34 @@ func (r *Receiver) notStored(from string, s *Series, samples []Sample) {
 	}
 }
 
-// seriesOf returns the series with the labels.
-func (r *Receiver) seriesOf(ls labels.Labels) *Series {
-	r.key = ls.Bytes(r.key[:0])
+// addToKey adds a label to the key.
+func (r *Receiver) addToKey(name, value string) {
+	r.key = append(binary.AppendUvarint(r.key, uint64(len(name))), name...)
+	r.key = append(binary.AppendUvarint(r.key, uint64(len(value))), value...)
+}
+
+// seriesOfKey returns the series with the key.
+func (r *Receiver) seriesOfKey() *Series {
 	if s := r.series[string(r.key)]; s != nil {
 		return s
 	}
-	s := &Series{Labels: ls, Key: ls.String()}
+	var b labels.ScratchBuilder
+	next := func(rest []byte) (string, []byte) {
+		n, size := binary.Uvarint(rest)
+		end := size + int(n)
+		return string(rest[size:end]), rest[end:]
+	}
+	for rest := r.key; len(rest) > 0; {
+		var name, value string
+		name, rest = next(rest)
+		value, rest = next(rest)
+		b.Add(name, value)
+	}
+	s := &Series{Labels: b.Labels()}
+	s.Key = s.Labels.String()
+	if s.Labels.Get("__name__") != "scrape_duration_seconds" {
+		s.sum = xxhash.Sum64String(s.Key)
+	}
 	r.series[string(r.key)] = s
 	return s
 }
