@@ -56,12 +56,10 @@ func (o *Oracle) lose(receiver string, n int, excused bool, why string) {
 	}
 	l.Lost += n
 	o.counts.Lost[receiver] = l.Lost
-	if len(l.examples) < maxProblems {
-		l.examples = append(l.examples, why)
-	}
+	l.examples = append(l.examples[max(0, len(l.examples)-maxProblems+1):], why)
 }
 
-// missing is the losses of a receiver, with descriptions of the first ones.
+// missing is the losses of a receiver, with descriptions of the last ones.
 type missing struct {
 	Losses
 	examples []string
@@ -100,7 +98,7 @@ func (m *missing) forget(before time.Time) {
 	}
 }
 
-// Losses returns the losses of a receiver, and descriptions of the first ones.
+// Losses returns the losses of a receiver, and descriptions of the last ones.
 func (o *Oracle) Losses(receiver string) (Losses, []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -134,7 +132,7 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 // it was read.
 func (o *Oracle) excuses(p *pod, t *target, pg *page) bool {
 	gone := !p.to.IsZero() && pg.end.After(p.to.Add(-time.Second))
-	return gone || o.isContested(t, pg.start) || o.excusedBy(pg.by, pg.start, pg.end) ||
+	return gone || o.isContested(t, pg.start) || o.wasContested(p, pg.start) || o.excusedBy(pg.by, pg.start, pg.end) ||
 		o.changedIn(pg.start.Add(-time.Second), pg.start.Add(t.timeout()+time.Second))
 }
 
@@ -145,12 +143,17 @@ func (o *Oracle) lostPage(d *delivered, t *target, pg *page, scraped bool) (all 
 	for _, sample := range pg.samples {
 		all = append(all, expectation{t.scrapedOf(sample.Series), exactly(sample.Value)})
 	}
-	if s := d.states[t.labels.Get("rev")]; s != nil {
+	rev, by := t.labels.Get("rev"), o.processOf(pg.by, pg.start)
+	switch s := d.states[rev]; {
+	case s == nil || s.process != by: // nothing of the process has arrived yet
+		d.held[holding{rev, by}] = true
+	case scraped:
 		all = append(all, markers(vanished(s.live, live))...)
-		if scraped {
-			s.show(pg, live)
-			s.last = pg.start
-		}
+		s.show(pg, live)
+		s.last = pg.start
+	default:
+		all = append(all, markers(vanished(s.live, live))...)
+		s.unknown = true
 	}
 	n := float64(len(pg.samples))
 	return append(all, t.reportOf(1, exactly(n), exactly(float64(kept)), atMost(n))...)

@@ -39,7 +39,8 @@ func (o *Oracle) candidates(receiver string, p *pod, t *target, b *batch, good b
 			continue
 		}
 		for _, pg := range next.candidates(receiver, t, b, good) {
-			if pg.start.Sub(b.time()) < nearby { // a scrape of an address without a pod is not answered later
+			// A scrape of an address without a pod is not answered later.
+			if !next.from.After(b.time()) || pg.start.Sub(b.time()) < nearby {
 				all = append(all, pg)
 			}
 		}

@@ -130,6 +130,19 @@ func (o *Oracle) isContested(t *target, at time.Time) bool {
 	})
 }
 
+// wasContested reports whether two agents may scrape a pod at once because they take it for one that had its address
+// before, and whose target both own.
+func (o *Oracle) wasContested(p *pod, at time.Time) bool {
+	return len(o.views) > 1 && slices.ContainsFunc(o.order, func(name string) bool {
+		before := o.pods[name]
+		if before == p || before.to.IsZero() || before.to.After(at) || before.address() != p.address() {
+			return false
+		}
+		_, t := o.targetAt(before, at)
+		return t != nil && o.isContested(t, at)
+	})
+}
+
 // hasMoved reports whether another agent than the one at a host takes a target for its own at some time between from
 // and to.
 func (o *Oracle) hasMoved(host string, t *target, from, to time.Time) bool {
