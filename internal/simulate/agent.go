@@ -145,9 +145,7 @@ func (r *runner) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	r.process = p
-	for _, rcv := range w.receivers {
-		rcv.Forgive(agentAddress(r.n))
-	}
+	r.forgive()
 	w.configure(r.revision, cfg)
 	w.oracle.Started(agentAddress(r.n))
 	r.share()
@@ -232,6 +230,7 @@ func (r *runner) reload() error {
 	if r.process == nil {
 		return nil
 	}
+	r.forgive() // senders with new settings begin before Reload returns
 	if err := r.process.agent.Reload(context.Background()); r.disk.Ended() {
 		return nil // the process has ended meanwhile
 	} else if err != nil {
@@ -241,12 +240,18 @@ func (r *runner) reload() error {
 	if err != nil {
 		return err
 	}
-	for _, rcv := range r.world.receivers {
-		rcv.Forgive(agentAddress(r.n))
-	}
+	r.forgive()
 	r.world.configure(r.revision, cfg)
 	r.share()
 	return nil
+}
+
+// forgive ends the pauses that receivers have asked for: the senders of a new process or configuration know nothing of
+// them.
+func (r *runner) forgive() {
+	for _, rcv := range r.world.receivers {
+		rcv.Forgive(agentAddress(r.n))
+	}
 }
 
 // droppedSamples returns how many samples all processes have dropped.

@@ -52,6 +52,7 @@ func (f Fault) poisons(s *Series) bool {
 func (r *Receiver) before(f Fault, from string, w http.ResponseWriter, body []byte) bool {
 	switch {
 	case f.Status != 0:
+		r.note("%s from %s: %d, pause of %v", r.name, from, f.Status, f.RetryAfter)
 		if f.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(f.RetryAfter/time.Second)))
 			r.mu.Lock()
@@ -64,6 +65,7 @@ func (r *Receiver) before(f Fault, from string, w http.ResponseWriter, body []by
 		http.Error(w, "fault", f.Status)
 		return false
 	case f.MaxBody > 0 && len(body) > f.MaxBody:
+		r.note("%s from %s: %d bytes, at most %d", r.name, from, len(body), f.MaxBody)
 		http.Error(w, "body is too large", http.StatusRequestEntityTooLarge)
 		return false
 	}

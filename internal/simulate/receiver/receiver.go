@@ -170,6 +170,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	p := protocolOf(req.Header)
 	if p == 0 || (fault.Only != 0 && p != fault.Only) {
+		r.note("%s from %s: %d.0 is not supported", r.name, from, p)
 		http.Error(w, "unsupported protocol", http.StatusUnsupportedMediaType)
 		return
 	}
@@ -274,9 +275,16 @@ func (r *Receiver) take(from string, body []byte, p Protocol, fault Fault) (stor
 		r.counts.Refused += samplesIn(rows) - stored
 	}
 	if r.log != nil {
-		r.log(fmt.Sprintf("%s from %s: %d.0, %s, stored %d, %q", r.name, from, p, digest(rows), stored, refused))
+		r.note("%s from %s: %d.0, %s, stored %d, %q", r.name, from, p, digest(rows), stored, refused)
 	}
 	return stored, refused, nil
+}
+
+// note adds a line to the log.
+func (r *Receiver) note(format string, args ...any) {
+	if r.log != nil {
+		r.log(fmt.Sprintf(format, args...))
+	}
 }
 
 // judge returns the samples of a row that are good, and why the first of the others is not.
