@@ -53,6 +53,7 @@ type process struct {
 	cancel context.CancelFunc
 	done   chan error
 	killed atomic.Bool
+	stops  atomic.Bool // it was asked to stop
 
 	began   time.Time
 	scrapes *scrapeCounters // not yet judged; nil: none were read
@@ -175,6 +176,7 @@ func (r *runner) stop() error {
 	}
 	r.process = nil
 	r.world.oracle.Ended(agentAddress(r.n), oracle.Stopped)
+	p.stops.Store(true)
 	p.cancel()
 	began := time.Now()
 	err := <-p.done

@@ -161,7 +161,9 @@ func (w *world) plan(res *result) []event {
 		}
 	}
 	for from := warmUp; from < w.opts.Duration; from += episode + calm {
+		add(from+episode/2, w.visitor.visit)
 		add(from+episode+calm-settle, w.readScrapes)
+		add(from+episode+calm-settle, w.visitor.visit)
 		add(from+episode+calm, w.judge)
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
@@ -219,6 +221,7 @@ func (w *world) end() {
 	w.readScrapes()
 	time.Sleep(settle)
 	w.judge()
+	w.visitor.wait()
 	for _, r := range w.agents {
 		if r.process == nil {
 			continue

@@ -59,6 +59,7 @@ type world struct {
 	bad          *badFile // what is wrong with the file of all agents; nil: nothing
 	resharding   bool     // the number of agents changes
 
+	visitor    *visitor
 	kubernetes *kubernetes // nil: pods come from the HTTP discovery
 	discovery  *http.Server
 	discovered chan error
@@ -126,6 +127,7 @@ func newWorld(o options) (*world, error) {
 	w.discovery = &http.Server{Handler: http.HandlerFunc(w.serveTargets), ReadHeaderTimeout: time.Minute,
 		ConnState: w.noteDiscoveryConn}
 	go func() { w.discovered <- w.discovery.Serve(l) }()
+	w.visitor = newVisitor(w)
 	if o.Kubernetes {
 		w.kubernetes = newKubernetes(w)
 	}
