@@ -120,6 +120,8 @@ func (w *world) mayDrop(reason string) bool {
 		return w.happenedLately(causes...) || reason == "refused" && (w.amnesia() || w.happenedLately(lateAgain...))
 	}
 	switch reason {
+	case "queue_full", "too_old":
+		return w.opts.SmallQueue
 	case "refused":
 		causes = slices.Concat(causes, lateAgain, otherRefusals)
 	case "isolation_budget":

@@ -21,6 +21,7 @@ type options struct {
 	Kubernetes bool          // pods come from a cluster, through its API server, and not from an HTTP discovery
 	Faults     int           // how many faults of the schedule happen; -1: all
 	Exact      bool          // no fault of the schedule leaves open what agents must count, so counters are compared
+	SmallQueue bool          // queues hold some minutes: an outage makes them drop the oldest samples
 
 	Dir       string // for the files of the agents
 	KeepTrace bool
@@ -56,10 +57,10 @@ func run(o options) result {
 		res.Problems = []string{err.Error()}
 		return res
 	}
+	w.events = w.plan(&res)
 	for _, r := range w.agents {
 		w.start(r)
 	}
-	w.events = w.plan(&res)
 	for len(w.events) > 0 && len(w.found()) == 0 {
 		next := w.events[0]
 		select {

@@ -109,6 +109,9 @@ func (r revision) yaml(w *world) string {
 	if r.second != "" {
 		b.WriteString("  - {name: second, push_down: 'off', pace: fixed}\n")
 	}
+	if w.opts.SmallQueue {
+		b.WriteString("  queue: {max_bytes: 64KiB, max_age: 3m}\n")
+	}
 	if r.maxDelay != "" {
 		fmt.Fprintf(&b, "  max_delay: %s\n", r.maxDelay)
 	}
