@@ -16,6 +16,7 @@ type revision struct {
 	second    string        // a regular expression: workloads of a second job; empty: there is one job
 	drop      string        // names of metrics that metric_relabel_configs drop
 	dropAtB   string        // names of metrics that receiver b does not get
+	bareAtB   string        // names of labels that series have no more at receiver b
 	minLanes  int
 	maxLanes  int
 	maxDelay  string // empty: the default
@@ -44,6 +45,9 @@ func (r revision) next(chance *rand.Rand, exact bool) revision {
 		r.drop = pick(chance, "", "istio_request_bytes.*", "envoy_cluster_.*", "istio_requests_total")
 	case 2:
 		r.dropAtB = pick(chance, "", "istio_request_bytes.*", "istio_.*_milliseconds.*")
+		if !exact { // such series are in the table twice
+			r.bareAtB = pick(chance, "", "cluster|destination_service")
+		}
 	case 3:
 		r.minLanes = 1 + chance.IntN(3)
 		r.maxLanes = r.minLanes + chance.IntN(6)
@@ -158,9 +162,14 @@ func (r revision) endpoint(name string, c *certificates) string {
 	if r.batchSize != 0 {
 		fmt.Fprintf(&b, "    max_samples_per_send: %d\n", r.batchSize)
 	}
-	if name == "b" && r.dropAtB != "" {
-		fmt.Fprintf(&b, "  write_relabel_configs:\n  - {source_labels: [__name__], regex: %q, action: drop}\n",
-			r.dropAtB)
+	if name == "b" && r.dropAtB+r.bareAtB != "" {
+		b.WriteString("  write_relabel_configs:\n")
+		if r.dropAtB != "" {
+			fmt.Fprintf(&b, "  - {source_labels: [__name__], regex: %q, action: drop}\n", r.dropAtB)
+		}
+		if r.bareAtB != "" {
+			fmt.Fprintf(&b, "  - {regex: %q, action: labeldrop}\n", r.bareAtB)
+		}
 	}
 	return b.String()
 }
