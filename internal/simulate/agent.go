@@ -163,7 +163,8 @@ func (r *runner) start() error {
 func rulesOf(cfg *config.Config) oracle.Rules {
 	rules := oracle.Rules{Jobs: cfg.Jobs, ExternalLabels: cfg.RemoteWrite.ExternalLabels}
 	for _, e := range cfg.RemoteWrite.Endpoints {
-		rules.Endpoints = append(rules.Endpoints, oracle.Endpoint{Receiver: e.Name, Rules: e.WriteRelabelConfigs})
+		rules.Endpoints = append(rules.Endpoints, oracle.Endpoint{Receiver: receiverOf(e.Name),
+			Rules: e.WriteRelabelConfigs})
 	}
 	return rules
 }
@@ -265,7 +266,7 @@ func (r *runner) droppedSamples() map[dropped]float64 {
 	return all
 }
 
-// dropped is a counter of dropped samples.
+// dropped is a counter of dropped samples. endpoint is the receiver of an endpoint.
 type dropped struct{ endpoint, reason string }
 
 // addDropped adds the counters of a process to others.
@@ -284,7 +285,7 @@ func (p *process) eachDropped(do func(d dropped, n float64)) {
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			d := dropped{labelOf(m, "endpoint"), labelOf(m, "reason")}
+			d := dropped{receiverOf(labelOf(m, "endpoint")), labelOf(m, "reason")}
 			if v := m.GetCounter().GetValue(); v > 0 && d.reason != "write_relabel" {
 				do(d, v)
 			}

@@ -95,7 +95,7 @@ func (w *world) flushes(endpoint string) bool {
 			return false
 		}
 		for _, e := range r.process.agent.Sources().Endpoints() {
-			if e.Name == endpoint && !e.OldestPending.IsZero() && time.Since(e.OldestPending) > 10*time.Second {
+			if receiverOf(e.Name) == endpoint && !e.OldestPending.IsZero() && time.Since(e.OldestPending) > 10*time.Second {
 				return false
 			}
 		}

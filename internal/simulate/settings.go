@@ -24,6 +24,7 @@ type revision struct {
 	message   string // protobuf_message of receiver a; empty: the default
 	withoutB  bool   // receiver b is no endpoint
 	withC     bool   // receiver c is one
+	renamed   bool   // the endpoints have other names
 }
 
 // Protobuf messages of remote write.
@@ -34,7 +35,7 @@ const (
 
 // next returns r with one setting drawn again; it may be equal to r.
 func (r revision) next(chance *rand.Rand, exact bool) revision {
-	settings := 10
+	settings := 11
 	if exact {
 		settings = 6 // the others leave open what agents must count
 	}
@@ -64,6 +65,8 @@ func (r revision) next(chance *rand.Rand, exact bool) revision {
 		r.second = pick(chance, "", "app-[0-2]", "app-[3-6]")
 	case 9:
 		r.message = pick(chance, "", message1, message2)
+	case 10:
+		r.renamed = !r.renamed
 	}
 	return r
 }
@@ -92,6 +95,9 @@ func (r revision) receivers() (names []string) {
 	}
 	return names
 }
+
+// receiverOf returns the receiver of an endpoint, whatever its name was at that time.
+func receiverOf(endpoint string) string { return endpoint[:1] }
 
 // yaml returns the configuration file.
 func (r revision) yaml(w *world) string {
@@ -145,11 +151,14 @@ func (r revision) job(w *world, name, action, rev string) string {
 // endpoint returns an entry of remote_write.
 func (r revision) endpoint(name string, c *certificates) string {
 	var b strings.Builder
-	scheme := "http"
+	scheme, named := "http", name
+	if r.renamed {
+		named += " renamed"
+	}
 	if name == secured {
 		scheme = "https"
 	}
-	fmt.Fprintf(&b, "- name: %s\n  url: %s://%s:9090/api/v1/write\n  remote_timeout: 10s\n", name, scheme,
+	fmt.Fprintf(&b, "- name: %s\n  url: %s://%s:9090/api/v1/write\n  remote_timeout: 10s\n", named, scheme,
 		receiverAddress(name))
 	if name == secured {
 		fmt.Fprintf(&b, "  tls_config: {ca_file: %q, cert_file: %q, key_file: %q}\n", c.rootFile(), c.certFile(),
