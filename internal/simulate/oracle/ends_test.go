@@ -23,6 +23,13 @@ func TestWhatAnEndMayLose(t *testing.T) {
 			then(s)
 		}
 	}
+	removed := func(then func(s *story)) func(s *story) {
+		return func(s *story) {
+			s.Damaged("agent", time.Now().Add(time.Hour)) // the process goes on to write to the removed file
+			s.Damaged("agent", time.Now().Add(-time.Minute))
+			then(s)
+		}
+	}
 	badDisk := func(then func(s *story)) func(s *story) {
 		return func(s *story) {
 			s.Fragile(time.Now().Add(-time.Minute), time.Now())
@@ -43,6 +50,7 @@ func TestWhatAnEndMayLose(t *testing.T) {
 		"damage, a kill":                   {damaged(ends(Killed)), 0},
 		"damage, a power cut":              {damaged(ends(PowerCut)), 0},
 		"damage, a kill during a stop":     {damaged(ends(Stopped, Killed)), 0},
+		"a removed file, damage, a kill":   {removed(ends(Killed)), 0},
 		"a bad disk":                       {badDisk(goesOn), 3},
 		"a bad disk, a stop":               {badDisk(ends(Stopped)), 3},
 		"a bad disk, a kill":               {badDisk(ends(Killed)), 0},

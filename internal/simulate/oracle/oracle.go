@@ -273,7 +273,9 @@ func (o *Oracle) Damaged(host string, until time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if all := o.lives[host]; len(all) > 0 {
-		all[len(all)-1].damaged = until
+		if l := all[len(all)-1]; until.After(l.damaged) { // other damage does not undo an earlier one that lasts
+			l.damaged = until
+		}
 	}
 }
 
