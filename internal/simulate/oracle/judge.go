@@ -131,7 +131,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 			return
 		}
 	default:
-		all = o.expectFailure(receiver, p, s, t, b)
+		all = o.expectFailure(receiver, p, s, c, t, b)
 	}
 	s.last = b.time()
 	if !value.IsStaleNaN(b.up) {
@@ -152,7 +152,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		delete(o.elsewhere[batchKey{b.rev, b.at}].samples, receiver)
 	}
 	o.compare(receiver, p, b, expected, s.unknown)
-	s.unknown = false
+	s.unknown, s.unsure = s.unsure, false
 }
 
 // expectEnd returns what the last batch of a target has: markers for all its series.
@@ -189,7 +189,7 @@ func (o *Oracle) expectPage(receiver string, p *pod, s *liveness, t *target, b *
 }
 
 // expectFailure returns what the batch of a failed scrape has.
-func (o *Oracle) expectFailure(receiver string, p *pod, s *liveness, t *target, b *batch) []expectation {
+func (o *Oracle) expectFailure(receiver string, p *pod, s *liveness, c *inForce, t *target, b *batch) []expectation {
 	o.counts.Failed++
 	live := map[string]labels.Labels{}
 	n := 0.0
@@ -197,8 +197,9 @@ func (o *Oracle) expectFailure(receiver string, p *pod, s *liveness, t *target, 
 		n = float64(len(pg.samples))
 		if pg.partial {
 			live, _ = t.kept(pg)
-			// It may end before the bad line.
-			s.unknown = s.unknown || !pg.read() && o.mayFail(p, b.time(), b.time().Add(t.timeout()))
+			if !pg.read() && o.mayFail(p, b.time(), b.time().Add(t.timeout())) {
+				live = s.shownBefore(live, c, receiver, b)
+			}
 		}
 	} else if o.mayFail(p, b.time(), b.time().Add(t.timeout()+time.Second)) {
 		if pg := o.pageOf(receiver, p, t, b, true); pg != nil { // it came too late, or never
@@ -210,6 +211,28 @@ func (o *Oracle) expectFailure(receiver string, p *pod, s *liveness, t *target, 
 	all := markers(vanished(s.live, live))
 	s.live, s.complete = live, false
 	return append(all, t.reportOf(0, atMost(n), atMost(n), atMost(n))...)
+}
+
+// shownBefore returns the series that are live after a page with a bad line that may have ended before that line: then
+// none is. The batch tells if some of them were live, because those have markers then. Otherwise the next batch may have
+// markers for all.
+func (s *liveness) shownBefore(live map[string]labels.Labels, c *inForce, receiver string,
+	b *batch) map[string]labels.Labels {
+	s.unsure = true
+	for key, ls := range live {
+		sent := c.sentOf(receiver, ls)
+		if _, was := s.live[key]; !was || sent == "" {
+			continue
+		}
+		s.unsure = false
+		if _, ended := b.samples[sent]; ended {
+			return nil
+		}
+	}
+	if s.unsure {
+		return nil
+	}
+	return live
 }
 
 // markers returns staleness markers for series.

@@ -145,6 +145,7 @@ type liveness struct {
 	ended   bool                     // its last markers have arrived
 	target  *target
 	unknown bool // the oracle does not know which series are live
+	unsure  bool // nor after the batch that it compares
 
 	// known are the series of the last good page that had bytes. A series is new if it is not known. As in Prometheus,
 	// a page without a byte makes nothing forgotten, but one in OpenMetrics that has only # EOF does. Unlike there,

@@ -255,3 +255,49 @@ func TestPagesOfTheNextPod(t *testing.T) {
 		s.expect(t, "", 0)
 	})
 }
+
+// TestPagesThatMayEndBeforeABadLine: a page with a bad line shows the series before it, and makes them live. If it may
+// have ended before that line, the markers say whether it has, now or in the next batch.
+func TestPagesThatMayEndBeforeABadLine(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before, markers, after, last []string // series with a marker: before, of the bad page, and of later failures
+		problem                      string
+		lost                         int
+	}{
+		"it has not ended":            {markers: []string{"b"}, after: []string{"a"}},
+		"it has not ended, a marker":  {markers: []string{"b"}, lost: 1},
+		"it has ended":                {markers: []string{"a", "b"}},
+		"it has ended, a marker":      {markers: []string{"a", "b"}, after: []string{"a"}, problem: "want no sample"},
+		"nothing was live, no marker": {before: []string{"a", "b"}},
+		"nothing was live, a marker":  {before: []string{"a", "b"}, after: []string{"a"}},
+		"nothing was live, a marker too late": {before: []string{"a", "b"}, last: []string{"a"},
+			problem: "want no sample"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStory()
+				s.Disturbed("", time.Now(), time.Now().Add(time.Minute))
+				s.arrive(s.serve(0, 1, "a", "b"), with(report(1, 2, 2), sent{"a", 1}, sent{"b", 1})...)
+				fails := func(fault sidecar.Kind, markers, shown []string) {
+					time.Sleep(turn)
+					at := s.serve(fault, 0, shown...)
+					pages := s.pods[s.pod].pages
+					pages[len(pages)-1].read = func() bool { return false }
+					batch := report(0, 0, 0)
+					for _, m := range markers {
+						batch = append(batch, sent{m, stale})
+					}
+					s.arrive(at, batch...)
+				}
+				if tc.before != nil {
+					fails(sidecar.Unavailable, tc.before, nil)
+				}
+				fails(sidecar.BrokenLine, tc.markers, []string{"a"})
+				fails(sidecar.Unavailable, tc.after, nil)
+				fails(sidecar.Unavailable, tc.last, nil)
+				time.Sleep(turn)
+				s.expect(t, tc.problem, tc.lost)
+			})
+		})
+	}
+}
