@@ -148,7 +148,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 		}
 	}
 	if b.up != 1 {
-		o.noteElsewhere(c, b, all)
+		o.noteElsewhere(receiver, c, t, b, all)
 		delete(o.elsewhere[batchKey{b.rev, b.at}].samples, receiver)
 	}
 	o.compare(receiver, p, b, expected, s.unknown)

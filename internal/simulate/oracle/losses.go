@@ -3,8 +3,11 @@ package oracle
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
+
+	"github.com/prometheus/prometheus/model/value"
 )
 
 // Losses are samples that a receiver should have and has not, and samples that an agent may take for such, since the
@@ -169,21 +172,33 @@ type batchKey struct {
 // shows that others must have it.
 type elsewhere struct {
 	from    string
-	at      time.Time
+	at, end time.Time      // of the scrape
 	samples map[string]int // that receivers without it should have
 }
 
 // noteElsewhere notes which samples each receiver must have of a batch without a page.
-func (o *Oracle) noteElsewhere(c *inForce, b *batch, all []expectation) {
+func (o *Oracle) noteElsewhere(receiver string, c *inForce, t *target, b *batch, all []expectation) {
 	key := batchKey{b.rev, b.at}
 	if o.elsewhere[key] != nil {
 		return
 	}
-	e := &elsewhere{from: b.from, at: b.time(), samples: map[string]int{}}
+	e := &elsewhere{from: b.from, at: b.time(), end: b.time(), samples: map[string]int{}}
+	if !value.IsStaleNaN(b.up) {
+		e.end = c.endOf(receiver, t, b)
+	}
 	for _, name := range o.names {
 		e.samples[name] = len(c.expectedAt(name, all))
 	}
 	o.elsewhere[key] = e
+}
+
+// endOf returns when the scrape of a batch ended, which is when its samples came into the queue.
+func (c *inForce) endOf(receiver string, t *target, b *batch) time.Time {
+	took := t.timeout()
+	if bits, there := b.samples[c.sentOf(receiver, t.report["scrape_duration_seconds"])]; there {
+		took = time.Duration(math.Float64frombits(bits) * float64(time.Second))
+	}
+	return b.time().Add(took)
 }
 
 // markersLate is how long after their time the last markers of a target may be written: when discovery shows that it is
@@ -197,7 +212,7 @@ func (o *Oracle) judgeElsewhere(p *pod) {
 			if o.isAbsent(receiver, e.at, e.at.Add(markersLate)) {
 				continue
 			}
-			o.lose(receiver, n, o.excusedBy(e.from, e.at, e.at),
+			o.lose(receiver, n, o.excusedBy(e.from, e.at, e.end),
 				fmt.Sprintf("the batch of %s at %s without a page did not arrive", p.name, clock(e.at)))
 		}
 	}
