@@ -27,8 +27,9 @@ func (o *Oracle) Judge(until time.Time) {
 	defer o.mu.Unlock()
 	for _, name := range o.order {
 		p := o.pods[name]
+		others := o.pagelessOf(p, until)
 		for _, r := range o.names {
-			o.judgePod(r, p, until)
+			o.judgePod(r, p, others, until)
 		}
 		o.judgeElsewhere(p)
 		o.countScrapes(p, until)
@@ -37,20 +38,23 @@ func (o *Oracle) Judge(until time.Time) {
 	o.forget(until)
 }
 
-// judgePod compares what a receiver has of a pod.
-func (o *Oracle) judgePod(receiver string, p *pod, until time.Time) {
+// judgePod compares what a receiver has of a pod. others are batches without a page that some receiver has.
+func (o *Oracle) judgePod(receiver string, p *pod, others []pageless, until time.Time) {
 	d := o.receivers[receiver].pods[p.name]
 	if d == nil {
 		d = newDelivered()
 		o.receivers[receiver].pods[p.name] = d
 	}
 	d.noteEnds(until)
+	others = d.lacking(others)
 	n := 0
 	for ; n < len(d.batches) && d.batches[n].at < until.UnixMilli(); n++ {
+		others = o.missed(receiver, p, d, others, d.batches[n].time())
 		o.judgeLostPages(receiver, p, d, d.batches[n].time())
 		o.judgeBatch(receiver, p, d, d.batches[n])
 	}
 	d.batches = slices.Clone(d.batches[n:])
+	o.missed(receiver, p, d, others, until.Add(-time.Minute))
 	o.judgeLostPages(receiver, p, d, until.Add(-time.Minute))
 	for _, rev := range slices.Sorted(maps.Keys(d.states)) {
 		o.judgeEnd(receiver, p, d, rev, until)

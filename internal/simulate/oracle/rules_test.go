@@ -311,15 +311,8 @@ func TestABatchThatOneReceiverLacks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStory()
-				s.Oracle = New("r", "other")
+				s := newStoryOfTwo()
 				s.sink = s.Sink("r")
-				first := newStory()
-				both := first.configs[0].Rules
-				both.Endpoints = []Endpoint{{Receiver: "r"}, {Receiver: "other"}}
-				s.Configure(both)
-				s.Started("agent")
-				s.Born("pod-1", labels.FromStrings("__address__", "10.0.0.1:15090", "__meta_pod", "pod-1"))
 				s.serve(sidecar.Unavailable, 0)
 				s.arrive(time.Now(), changed(report(0, 0, 0), "scrape_duration_seconds", tc.took)...)
 				time.Sleep(3 * time.Second)
