@@ -102,6 +102,9 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	if s.target != nil && (s.ended || o.wasRemoved(s.target.job.JobName, s.last, b.time())) { // it is back
 		*s = liveness{process: s.process, live: map[string]labels.Labels{}}
 	}
+	if !s.last.IsZero() && o.wasAway(b.from, t, s.last, b.time()) {
+		*s = liveness{process: s.process, live: map[string]labels.Labels{}, unknown: true}
+	}
 	since := s.last
 	if since.IsZero() {
 		since = s.process.from

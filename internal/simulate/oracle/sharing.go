@@ -92,6 +92,12 @@ func (o *Oracle) ownedAll(host string, t *target, from, to time.Time) bool {
 		!slices.ContainsFunc(o.turns(from, to), func(at time.Time) bool { return !o.owns(host, t, at) })
 }
 
+// wasAway reports whether a target of an agent was another one's at some time between from and to, and is back. The
+// agent knows nothing of it then. What the other one sent may not have arrived.
+func (o *Oracle) wasAway(host string, t *target, from, to time.Time) bool {
+	return !o.ownedAll(host, t, from, to) && o.owns(host, t, to)
+}
+
 // turns returns from, and the times until to at which owners may change.
 func (o *Oracle) turns(from, to time.Time) []time.Time {
 	all := []time.Time{from}

@@ -169,3 +169,36 @@ func TestAfterContest(t *testing.T) {
 		}
 	})
 }
+
+// TestTargetComesBack: an agent that had a target before knows nothing of its series when it gets it back, also if a
+// receiver has heard nothing of the agent that had it meanwhile.
+func TestTargetComesBack(t *testing.T) {
+	for _, moves := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStory()
+			share := func(shares ...Share) {
+				for i, host := range []string{"other", "agent"} {
+					s.Shared(host, i, shares)
+				}
+			}
+			s.Started("other")
+			share(Share{Count: 2})
+			if s.owner() != 1 {
+				t.Fatal("the pod of the story belongs to the other agent; give it another name")
+			}
+			time.Sleep(turn)
+			s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+			if moves {
+				share(Share{Count: 1})
+			}
+			time.Sleep(turn)
+			share(Share{Count: 2})
+			time.Sleep(turn)
+			s.arrive(s.serve(0, 1, "a"), with(changed(report(1, 1, 1), "scrape_series_added", 1), sent{"a", 1})...)
+			s.Judge(time.Now().Add(time.Second))
+			if found := s.Problems(); len(found) > 0 == moves {
+				t.Errorf("problems %q, the target moves: %v", found, moves)
+			}
+		})
+	}
+}
