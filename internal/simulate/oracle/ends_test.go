@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // TestWhatAnEndMayLose: five pages are served 10 s apart and the first and the last arrive. The three between them are
@@ -78,5 +80,73 @@ func TestWhatAnEndMayLose(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestAnEndThatOneReceiverLacks: last markers that did not arrive at one receiver are lost there, since another one has
+// them. If none has them, the agent has not sent them.
+func TestAnEndThatOneReceiverLacks(t *testing.T) {
+	for _, sends := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStory()
+			rules := s.configs[0].Rules
+			rules.Endpoints = []Endpoint{{Receiver: "r"}, {Receiver: "other"}}
+			s.Oracle = New("r", "other")
+			s.Configure(rules)
+			s.Started("agent")
+			s.Born("pod-1", labels.FromStrings("__address__", "10.0.0.1:15090", "__meta_pod", "pod-1"))
+			arrive := func(receiver string, samples ...sent) {
+				s.sink = s.Sink(receiver)
+				s.arrive(time.Now(), samples...)
+			}
+			s.serve(0, 1, "a")
+			arrive("r", with(report(1, 1, 1), sent{"a", 1})...)
+			arrive("other", with(report(1, 1, 1), sent{"a", 1})...)
+			s.Gone("pod-1")
+			time.Sleep(turn)
+			if sends {
+				arrive("other", ends("a")...)
+			}
+			time.Sleep(10 * time.Minute)
+			s.Judge(time.Now())
+			lost, _ := s.Losses("r")
+			if sends && (lost.Lost != 6 || len(s.Problems()) > 0) {
+				t.Errorf("%d samples lost, want 6; problems %q", lost.Lost, s.Problems())
+			}
+			if !sends && len(s.Problems()) != 2 {
+				t.Errorf("problems %q, want one for each receiver", s.Problems())
+			}
+		})
+	}
+}
+
+// TestAddedAfterADoubtfulPage: if the end of a process may be the reason why a page did not arrive, its series may be
+// known or new to the next scrape. If only a receiver lost it, they are known.
+func TestAddedAfterADoubtfulPage(t *testing.T) {
+	for _, added := range []float64{0, 1} {
+		for _, killed := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStoryAfter(time.Minute)
+				s.Fragile(time.Now(), time.Now().Add(time.Minute))
+				s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+				time.Sleep(turn)
+				s.serve(0, 1, "a", "b")
+				time.Sleep(turn)
+				r := changed(report(1, 2, 2), "scrape_series_added", added)
+				s.arrive(s.serve(0, 1, "a", "b"), with(r, sent{"a", 1}, sent{"b", 1})...)
+				time.Sleep(turn / 2)
+				if killed {
+					s.Ended("agent", Killed)
+					s.Started("agent")
+				}
+				time.Sleep(time.Minute)
+				problem := ""
+				if added == 1 && !killed {
+					problem = ": 1, want 0"
+				}
+				s.Judge(time.Now())
+				s.check(t, problem)
+			})
+		}
 	}
 }

@@ -31,6 +31,9 @@ func (o *Oracle) Judge(until time.Time) {
 		for _, r := range o.names {
 			o.judgePod(r, p, others, until)
 		}
+		for _, r := range o.names {
+			o.judgeEnds(r, p, until)
+		}
 		o.judgeElsewhere(p)
 		o.countScrapes(p, until)
 	}
@@ -56,9 +59,6 @@ func (o *Oracle) judgePod(receiver string, p *pod, others []pageless, until time
 	d.batches = slices.Clone(d.batches[n:])
 	o.missed(receiver, p, d, others, until.Add(-time.Minute))
 	o.judgeLostPages(receiver, p, d, until.Add(-time.Minute))
-	for _, rev := range slices.Sorted(maps.Keys(d.states)) {
-		o.judgeEnd(receiver, p, d, rev, until)
-	}
 	o.judgeForgotten(receiver, p, d, until)
 }
 
@@ -464,6 +464,23 @@ func (o *Oracle) mayEnd(p *pod, t *target, at time.Time) bool {
 	return gone || o.isHidden(at) || !replaced.IsZero() && !replaced.After(at.Add(time.Second))
 }
 
+// judgeEnds checks the last markers of a pod's targets at a receiver.
+func (o *Oracle) judgeEnds(receiver string, p *pod, until time.Time) {
+	d := o.receivers[receiver].pods[p.name]
+	for _, rev := range slices.Sorted(maps.Keys(d.states)) {
+		o.judgeEnd(receiver, p, d, rev, until)
+	}
+}
+
+// endedElsewhere reports whether another receiver has the last markers of a target. judgeElsewhere counts them as lost
+// here, which the counters of the agent have to explain.
+func (o *Oracle) endedElsewhere(receiver string, p *pod, rev string, here *liveness) bool {
+	return slices.ContainsFunc(o.names, func(name string) bool {
+		s := o.receivers[name].pods[p.name].states[rev]
+		return name != receiver && s != nil && s.ended && s.process == here.process && s.last.After(here.last)
+	})
+}
+
 // judgeEnd checks that a target that is gone has its last markers.
 func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, until time.Time) {
 	s := d.states[rev]
@@ -481,7 +498,7 @@ func (o *Oracle) judgeEnd(receiver string, p *pod, d *delivered, rev string, unt
 	if until.Before(by) || o.isAbsent(receiver, s.last, until) || !s.process.alive(by) ||
 		o.mayTake(s.process, gone, by) || o.isDamaged(s.process.host, gone) ||
 		o.isContested(s.target, gone) || o.isContested(s.target, s.last) ||
-		!o.ownedAll(s.process.host, s.target, gone, by) ||
+		!o.ownedAll(s.process.host, s.target, gone, by) || o.endedElsewhere(receiver, p, rev, s) ||
 		o.wasRemoved(s.target.job.JobName, s.last, until) {
 		return
 	}

@@ -156,7 +156,7 @@ func (o *Oracle) lostPage(d *delivered, t *target, pg *page, scraped bool) (all 
 		s.last = pg.start
 	default:
 		all = append(all, markers(vanished(s.live, live))...)
-		s.unknown = true
+		s.unknown, s.complete = true, false
 	}
 	n := float64(len(pg.samples))
 	return append(all, t.reportOf(1, exactly(n), exactly(float64(kept)), atMost(n))...)
