@@ -332,6 +332,9 @@ func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *ta
 			if c.from.After(until) {
 				continue
 			}
+			if !c.hasEndpoint(receiver) { // those before it are over
+				break
+			}
 			if t := c.targetOf(p); t != nil && c.makes(receiver, t, b) {
 				return c, t
 			}

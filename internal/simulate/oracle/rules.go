@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -135,6 +136,11 @@ func (t *target) scrapedOf(s *sidecar.Series) labels.Labels {
 	}
 	t.scraped[s], t.texts[s] = ls, ls.String()
 	return ls
+}
+
+// hasEndpoint reports whether a receiver is an endpoint of the configuration.
+func (c *inForce) hasEndpoint(receiver string) bool {
+	return slices.ContainsFunc(c.Endpoints, func(e Endpoint) bool { return e.Receiver == receiver })
 }
 
 // sentOf returns the series that a receiver gets for a scraped one, as text; "" if the endpoint's rules drop it or the

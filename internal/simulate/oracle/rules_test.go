@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
@@ -331,4 +332,30 @@ func TestABatchThatOneReceiverLacks(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReceiverThatIsNew: a batch whose scrape has ended when its receiver has just become an endpoint is of the
+// configuration that did that, and not of an older one that had the receiver, too.
+func TestReceiverThatIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStory()
+		now := s.configs[0].Rules
+		short := *now.Jobs[0]
+		short.ScrapeTimeout = model.Duration(2 * time.Second)
+		for _, r := range []Rules{
+			{Jobs: []*promconfig.ScrapeConfig{&short}, Endpoints: now.Endpoints}, {Jobs: now.Jobs},
+		} {
+			time.Sleep(time.Minute)
+			s.Configure(r)
+		}
+		time.Sleep(time.Minute)
+		at := time.Now()
+		s.Disturbed("pod-1", at, at.Add(5*time.Second))
+		time.Sleep(4 * time.Second)
+		s.Configure(now)
+		time.Sleep(time.Second)
+		s.arrive(at, changed(report(0, 0, 0), "scrape_duration_seconds", 5)...)
+		s.Judge(time.Now())
+		s.check(t, "")
+	})
 }

@@ -222,15 +222,18 @@ func (o *Oracle) judgeHandover(receiver string, p *pod, t *target, before *liven
 	if !labels.Equal(before.process.external, o.processOf(b.from, b.time()).external) {
 		most = 3 * t.interval()
 	}
-	last := before.last
-	for _, pg := range p.pages { // samples of the last ones may be refused: they come late if there is a backlog
-		if pg.by == before.process.host && pg.start.After(last) && pg.start.Before(since) {
+	last, first := before.last, b.time()
+	for _, pg := range p.pages { // their samples may be lost, or late and refused
+		switch {
+		case pg.by == before.process.host && pg.start.After(last) && pg.start.Before(since):
 			last = pg.start
+		case pg.by == b.from && pg.start.After(since) && pg.start.Before(first):
+			first = pg.start
 		}
 	}
-	if gap := b.time().Sub(last); gap > most+t.early() {
+	if first.Sub(last) > most+t.early() {
 		o.problem("%s: %s moved from %s to %s at %s, and was not scraped between %s and %s", receiver, p.name,
-			before.process.host, b.from, clock(since), clock(last), clock(b.time()))
+			before.process.host, b.from, clock(since), clock(last), clock(first))
 	}
 }
 

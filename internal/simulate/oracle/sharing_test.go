@@ -202,3 +202,33 @@ func TestTargetComesBack(t *testing.T) {
 		})
 	}
 }
+
+// TestScrapedAfterHandover: the new owner of a target scrapes it within two intervals of the old one's last scrape,
+// whether the samples arrive or not.
+func TestScrapedAfterHandover(t *testing.T) {
+	for wait, problem := range map[time.Duration]string{2 * turn: "", 3 * turn: "and was not scraped between"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStory()
+			s.Started("other")
+			instant := time.Now().Add(2*turn + time.Second)
+			for i, host := range []string{"agent", "other"} {
+				s.Shared(host, i, []Share{{Count: 1}, {Count: 2, From: instant}})
+			}
+			if s.owner() != 1 {
+				t.Fatal("the pod of the story does not move; give it another name")
+			}
+			s.good(1)
+			for range 2 {
+				time.Sleep(turn)
+				s.good(2)
+			}
+			time.Sleep(wait)
+			s.page("other") // its samples do not arrive
+			time.Sleep(2 * turn)
+			s.page("other")
+			s.arriveFrom("other", time.Now(), report(1, 0, 0)...)
+			s.Judge(time.Now().Add(time.Second))
+			s.check(t, problem)
+		})
+	}
+}

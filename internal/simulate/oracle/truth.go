@@ -92,8 +92,7 @@ func (o *Oracle) mayChangeIn(from, to time.Time) bool {
 func (o *Oracle) isAbsent(receiver string, from, to time.Time) bool {
 	for i, c := range o.configs {
 		ended := i+1 < len(o.configs) && !o.configs[i+1].from.After(from)
-		isEndpoint := slices.ContainsFunc(c.Endpoints, func(e Endpoint) bool { return e.Receiver == receiver })
-		if !from.IsZero() && !isEndpoint && !ended && !c.from.After(to) {
+		if !from.IsZero() && !c.hasEndpoint(receiver) && !ended && !c.from.After(to) {
 			return true
 		}
 	}
