@@ -358,6 +358,9 @@ type sink struct {
 func (s sink) Accept(from string, series *receiver.Series, x receiver.Sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if at := time.UnixMilli(x.Time); at.Before(s.judged.Add(-time.Hour)) && s.isAbsent(s.name, at, time.Now()) {
+		return // a position that was not saved before the receiver was removed; nobody remembers what it had then
+	}
 	s.take(s.receivers[s.name], from, series, x)
 }
 

@@ -359,3 +359,32 @@ func TestReceiverThatIsNew(t *testing.T) {
 		s.check(t, "")
 	})
 }
+
+// TestReceiverComesBack: what a receiver gets again hours after it was removed is forgotten. If it was not removed, it
+// must not come.
+func TestReceiverComesBack(t *testing.T) {
+	for _, removed := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStory()
+			at, with, without := time.Now(), s.configs[0].Rules, s.configs[0].Rules
+			without.Endpoints = nil
+			s.good(1)
+			s.Gone("pod-1")
+			time.Sleep(turn)
+			s.end()
+			time.Sleep(time.Second)
+			if removed {
+				s.Configure(without)
+			}
+			time.Sleep(2 * time.Hour)
+			s.Judge(time.Now())
+			s.Configure(with)
+			s.arrive(at, sent{"a", 1})
+			problem := "a series of no pod"
+			if removed {
+				problem = ""
+			}
+			s.check(t, problem)
+		})
+	}
+}
