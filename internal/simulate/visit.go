@@ -44,13 +44,14 @@ func newVisitor(w *world) *visitor {
 // visit reads the pages of all agents in the background, unless it still does.
 func (v *visitor) visit() {
 	for _, r := range v.world.agents {
-		if r.process == nil {
+		p := r.process
+		if p == nil {
 			continue
 		}
 		select {
 		case v.reads <- struct{}{}:
 			go func() {
-				v.readAll(r, r.process)
+				v.readAll(r, p)
 				<-v.reads
 			}()
 		default:
