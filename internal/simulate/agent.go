@@ -110,11 +110,14 @@ func (r *runner) options() config.Options {
 	return o
 }
 
-// configure gives the oracle the configuration of r, unless the oracle has it already: all agents load the same.
-func (w *world) configure(r revision, cfg *config.Config) {
+// configure gives the oracle the configuration of r, unless the oracle has it already: all agents load the same. asked
+// is when the agent began to load it.
+func (w *world) configure(r revision, cfg *config.Config, asked time.Time) {
 	if w.configured == nil || *w.configured != r {
 		w.configured = &r
-		w.oracle.Configure(rulesOf(cfg))
+		rules := rulesOf(cfg)
+		rules.Asked = asked
+		w.oracle.Configure(rules)
 	}
 }
 
@@ -147,7 +150,7 @@ func (r *runner) start() error {
 	p.cancel = cancel
 	r.process = p
 	r.forgive()
-	w.configure(r.revision, cfg)
+	w.configure(r.revision, cfg, time.Now())
 	w.oracle.Started(agentAddress(r.n))
 	r.share()
 	go func() {
@@ -233,6 +236,7 @@ func (r *runner) reload() error {
 	if r.process == nil {
 		return nil
 	}
+	asked := time.Now()
 	r.forgive() // senders with new settings begin before Reload returns
 	if err := r.process.agent.Reload(context.Background()); r.disk.Ended() {
 		return nil // the process has ended meanwhile
@@ -244,7 +248,7 @@ func (r *runner) reload() error {
 		return err
 	}
 	r.forgive()
-	r.world.configure(r.revision, cfg)
+	r.world.configure(r.revision, cfg, asked)
 	r.share()
 	return nil
 }

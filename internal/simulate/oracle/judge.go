@@ -317,40 +317,6 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 	}
 }
 
-// targetOfBatch returns the target that a batch is of, and the configuration that makes it. Several configurations may
-// make the same target: the one that was in force counts.
-func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *target) {
-	// The time of a batch may be a little before its scrape. Receivers and external labels are those at its end. Last
-	// markers have the time of a scrape that is missing.
-	longest, ends := longestScrape, b.hasUp && value.IsStaleNaN(b.up)
-	if ends {
-		longest = time.Minute
-	}
-	at := p.scrapedAt(b)
-	for _, until := range []time.Time{at, at.Add(time.Second), at.Add(longest)} {
-		for i, c := range slices.Backward(o.configs) {
-			if c.from.After(until) {
-				continue
-			}
-			if !c.hasEndpoint(receiver) { // those before it are over
-				break
-			}
-			if t := c.targetOf(p); t != nil && c.makes(receiver, t, b) {
-				return c, t
-			}
-			if !ends {
-				continue
-			}
-			for _, before := range slices.Backward(o.configs[:i]) { // a target that c ends
-				if t := before.targetOf(p); t != nil && c.makes(receiver, t, b) {
-					return c, t
-				}
-			}
-		}
-	}
-	return nil, nil
-}
-
 // scrapedAt returns the time of a batch, or that of its page if this is in the same millisecond: timestamps have no
 // fractions of it, but configurations change within one.
 func (p *pod) scrapedAt(b *batch) time.Time {

@@ -11,6 +11,7 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
+	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/sidecar"
 )
@@ -26,6 +27,7 @@ type Rules struct {
 	Jobs           []*promconfig.ScrapeConfig
 	Endpoints      []Endpoint
 	ExternalLabels labels.Labels
+	Asked          time.Time // when agents were asked to load it, which takes long on a slow disk; zero: just now
 }
 
 // inForce is a configuration and the results of its rules so far.
@@ -34,6 +36,11 @@ type inForce struct {
 	from    time.Time
 	targets map[string]*target           // by pod
 	sent    map[string]map[uint64]string // by receiver: the sent series of a scraped one; "": dropped
+}
+
+// isLoaded reports whether agents load the configuration at some time between from and to.
+func (c *inForce) isLoaded(from, to time.Time) bool {
+	return !c.Asked.IsZero() && !c.Asked.After(to) && c.from.After(from)
 }
 
 // target is what a job makes of a pod.
@@ -175,4 +182,46 @@ func (c *inForce) sentOf(receiver string, scraped labels.Labels) string {
 	}
 	cache[hash] = key
 	return key
+}
+
+// targetOfBatch returns the target that a batch is of, and the configuration that makes it. Several configurations may
+// make the same target: the one that was in force counts.
+func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *target) {
+	// The time of a batch may be a little before its scrape. Receivers and external labels are those at its end. Last
+	// markers have the time of a scrape that is missing.
+	longest, ends := longestScrape, b.hasUp && value.IsStaleNaN(b.up)
+	if ends {
+		longest = time.Minute
+	}
+	at := p.scrapedAt(b)
+	for _, until := range []time.Time{at, at.Add(time.Second), at.Add(longest)} {
+		for i, c := range slices.Backward(o.configs) {
+			if c.from.After(until) {
+				continue
+			}
+			if !c.hasEndpoint(receiver) { // those before it are over
+				break
+			}
+			if t := c.targetOf(p); t != nil && c.makes(receiver, t, b) {
+				return c, t
+			}
+			if !ends {
+				continue
+			}
+			for _, before := range slices.Backward(o.configs[:i]) { // a target that c ends
+				if t := before.targetOf(p); t != nil && c.makes(receiver, t, b) {
+					return c, t
+				}
+			}
+		}
+	}
+	for _, c := range slices.Backward(o.configs) {
+		if !c.isLoaded(at, at.Add(longest)) || !c.hasEndpoint(receiver) {
+			continue
+		}
+		if t := c.targetOf(p); t != nil && c.makes(receiver, t, b) {
+			return c, t
+		}
+	}
+	return nil, nil
 }
