@@ -21,6 +21,7 @@ type options struct {
 	Kubernetes bool          // pods come from a cluster, through its API server, and not from an HTTP discovery
 	Faults     int           // how many faults of the schedule happen; -1: all
 	Exact      bool          // no fault of the schedule leaves open what agents must count, so counters are compared
+	PushDown   bool          // agents ask sidecars to leave out what rules drop
 	SmallQueue bool          // queues hold some minutes: an outage makes them drop the oldest samples
 
 	Dir       string // for the files of the agents

@@ -115,9 +115,13 @@ func (r revision) yaml(w *world) string {
 	for _, name := range r.receivers() {
 		b.WriteString(r.endpoint(name, w.certificates))
 	}
-	b.WriteString("envoy_scraper:\n  jobs:\n  - {name: envoy, push_down: 'off', pace: fixed}\n")
+	pushDown := "off"
+	if w.opts.PushDown {
+		pushDown = "auto"
+	}
+	fmt.Fprintf(&b, "envoy_scraper:\n  jobs:\n  - {name: envoy, push_down: %q, pace: fixed}\n", pushDown)
 	if r.second != "" {
-		b.WriteString("  - {name: second, push_down: 'off', pace: fixed}\n")
+		fmt.Fprintf(&b, "  - {name: second, push_down: %q, pace: fixed}\n", pushDown)
 	}
 	if w.opts.SmallQueue {
 		b.WriteString("  queue: {max_bytes: 64KiB, max_age: 3m}\n")

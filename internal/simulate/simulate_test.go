@@ -18,14 +18,14 @@ func TestMain(m *testing.M) { onecpu.Main(m) }
 
 // hour is a short run: an hour of a small mesh. In odd seeds pods come from Kubernetes. Of three seeds, one has two
 // agents that share the targets, and one has three. Every fourth seed is exact. Of the others, every fifth has small
-// queues.
+// queues, and three of five ask for pages with a filter.
 func hour(seed uint64) options {
 	o := options{Seed: seed, Duration: time.Hour, Pods: 8, Series: 50, Interval: 15 * time.Second,
 		Timeout: 5 * time.Second, Agents: 1, Faults: -1, Kubernetes: seed%2 == 1, Exact: seed%4 == 0}
 	if o.Exact {
 		return o
 	}
-	o.SmallQueue = seed%5 == 0
+	o.SmallQueue, o.PushDown = seed%5 == 0, seed%5 < 3
 	switch seed % 3 {
 	case 0:
 		o.Agents = 2

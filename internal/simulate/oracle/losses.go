@@ -118,6 +118,7 @@ func (o *Oracle) judgeLostPages(receiver string, p *pod, d *delivered, until tim
 		}
 		pg.judged[receiver] = true
 		switch {
+		case pg.checked: // the scrape read another page
 		case !pg.good(): // whether a failed scrape has a batch shows in the gaps between batches
 		case c.sentOf(receiver, t.report["up"]) == "": // the receiver is no endpoint
 		case o.excuses(p, t, pg), o.endedDuring(receiver, p, pg):

@@ -98,6 +98,8 @@ type page struct {
 	noBytes     bool            // not even the # EOF of OpenMetrics
 	judged      map[string]bool // names of receivers for which it was compared
 	lostBy      int             // how many receivers lack it although it was scraped
+	filtered    bool            // it was asked for with a filter
+	checked     bool            // the other page, with or without the filter, was read soon after, so it may not count
 }
 
 // good reports whether a scrape has got the page.
@@ -339,7 +341,12 @@ func (o *Oracle) Served(name string, p *sidecar.Page) {
 	pg := &page{
 		by: receiver.HostOf(p.Client), start: p.Start, end: p.End, well: good, read: p.Read,
 		partial: p.Whole && p.Fault == sidecar.BrokenLine, samples: slices.Clone(p.Samples),
-		openMetrics: p.OpenMetrics, noBytes: p.Bytes == 0, judged: map[string]bool{},
+		openMetrics: p.OpenMetrics, noBytes: p.Bytes == 0, judged: map[string]bool{}, filtered: p.Filtered,
+	}
+	for _, before := range to.pages {
+		if before.by == pg.by && before.filtered != pg.filtered && pg.start.Sub(before.start) < longestScrape {
+			before.checked = true
+		}
 	}
 	to.pages = append(to.pages, pg)
 	o.judgeOwner(to, pg)

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -30,6 +31,7 @@ func (o *Oracle) pageOf(receiver string, p *pod, t *target, b *batch, good bool)
 // candidates returns the pages that the scrape of a batch may have read, good or not.
 func (o *Oracle) candidates(receiver string, p *pod, t *target, b *batch, good bool) []*page {
 	all := p.candidates(receiver, t, b, good)
+	slices.SortStableFunc(all, func(a, b *page) int { return cmp.Compare(rank(a), rank(b)) })
 	if p.to.IsZero() {
 		return all
 	}
@@ -46,6 +48,14 @@ func (o *Oracle) candidates(receiver string, p *pod, t *target, b *batch, good b
 		}
 	}
 	return all
+}
+
+// rank puts pages last that may not count.
+func rank(pg *page) int {
+	if pg.checked {
+		return 1
+	}
+	return 0
 }
 
 func (p *pod) candidates(receiver string, t *target, b *batch, good bool) (all []*page) {

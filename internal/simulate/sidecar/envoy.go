@@ -154,6 +154,7 @@ type Page struct {
 	Whole  bool      // all of the answer was written
 	Bytes  int       // of the page, not compressed; an empty page in OpenMetrics has 6, "# EOF\n"
 
+	Filtered    bool     // it was asked for with a filter
 	OpenMetrics bool     // its format, else it is plain text
 	Samples     []Sample // what a parser finds in the whole page, in its order; borrowed until the callback returns
 

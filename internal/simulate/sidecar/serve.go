@@ -208,7 +208,7 @@ func (e *Envoy) render(a *answer, p *Page, r *request, f Fault) bool {
 	if err != nil {
 		return status("400 Bad Request", "")
 	}
-	p.Status = 200
+	p.Status, p.Filtered = 200, filter != nil
 	openMetrics := e.options.OpenMetrics && r.wantsOpenMetrics()
 	p.OpenMetrics = openMetrics
 	contentType := "text/plain; charset=UTF-8"
