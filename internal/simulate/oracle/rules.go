@@ -199,7 +199,10 @@ func (o *Oracle) targetOfBatch(receiver string, p *pod, b *batch) (*inForce, *ta
 			if c.from.After(until) {
 				continue
 			}
-			if !c.hasEndpoint(receiver) { // those before it are over
+			if !c.hasEndpoint(receiver) {
+				if o.found(c.from).After(at) { // discovery does not answer: targets are still those of before
+					continue
+				}
 				break
 			}
 			if t := c.targetOf(p); t != nil && c.makes(receiver, t, b) {
