@@ -221,8 +221,8 @@ func (o *Oracle) expectFailure(receiver string, p *pod, s *liveness, c *inForce,
 }
 
 // shownBefore returns the series that are live after a page with a bad line that may have ended before that line: then
-// none is. The batch tells if some of them were live, because those have markers then. Otherwise the next batch may have
-// markers for all.
+// none is. The batch tells if some of them were live before, because those have markers then. Otherwise the next batch
+// may have markers for all.
 func (s *liveness) shownBefore(live map[string]labels.Labels, c *inForce, receiver string,
 	b *batch) map[string]labels.Labels {
 	s.unsure = true

@@ -40,7 +40,7 @@ func TestMarkersThatOneReceiverLacks(t *testing.T) {
 			batch = append(batch, sent{m, stale})
 		}
 		s.arriveAt(at, s.serve(sidecar.Unavailable, 0), batch...)
-		time.Sleep(turn)
+		s.pass(turn)
 	}
 	for name, tc := range map[string]struct {
 		play    func(s *story)
@@ -52,19 +52,20 @@ func TestMarkersThatOneReceiverLacks(t *testing.T) {
 		"a failed scrape, marked later": {func(s *story) { fails(s, one, "a"); fails(s, both, "a") }, "no sample", 6},
 		"a page and a failed scrape after it": {func(s *story) {
 			s.arriveAt(one, s.serve(0, 1, "a", "b"), with(report(1, 2, 2), sent{"a", 1}, sent{"b", 1})...)
-			time.Sleep(turn)
+			s.pass(turn)
 			fails(s, one, "a", "b")
 			fails(s, both)
 		}, "", 7 + 7},
 		"the last markers": {func(s *story) {
 			s.Gone("pod-1")
 			s.arriveAt(one, time.Now(), ends("a")...)
-			time.Sleep(10 * time.Minute)
+			s.pass(10 * time.Minute)
 		}, "", 6},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStoryOfTwo()
+				s.pass = time.Sleep
 				s.arriveAt(both, s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
 				time.Sleep(turn)
 				tc.play(s)
