@@ -105,6 +105,9 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	if !s.last.IsZero() && o.wasAway(b.from, t, s.last, b.time()) {
 		*s = liveness{process: s.process, live: map[string]labels.Labels{}, unknown: true}
 	}
+	if !s.last.IsZero() && o.missedNext(p, t, b, s.last) {
+		s.live, s.unknown, s.complete = map[string]labels.Labels{}, true, false
+	}
 	since := s.last
 	if since.IsZero() {
 		since = s.process.from

@@ -58,6 +58,21 @@ func rank(pg *page) int {
 	return 0
 }
 
+// missedNext reports whether scrapes of a target between the last one and a batch may have read pages of the pod that
+// has the address now, and have not arrived. Whose pages those were is not known.
+func (o *Oracle) missedNext(p *pod, t *target, b *batch, last time.Time) bool {
+	if p.to.IsZero() || b.time().Before(p.to) || b.time().Sub(last) < t.interval()*3/2 {
+		return false
+	}
+	from, to := last.Add(t.interval()/2), b.time().Add(-t.interval()/2)
+	return slices.ContainsFunc(o.order, func(name string) bool {
+		next := o.pods[name]
+		return next != p && next.address() == p.address() && slices.ContainsFunc(next.pages, func(pg *page) bool {
+			return pg.by == b.from && pg.start.After(from) && pg.start.Before(to)
+		})
+	})
+}
+
 func (p *pod) candidates(receiver string, t *target, b *batch, good bool) (all []*page) {
 	at, early := b.time(), t.early()
 	for _, pg := range p.pages {

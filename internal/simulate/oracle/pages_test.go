@@ -301,3 +301,27 @@ func TestPagesThatMayEndBeforeABadLine(t *testing.T) {
 		})
 	}
 }
+
+// TestLostPageOfTheNextPod: while discovery still shows a pod that is gone, its target reads the pages of the pod that
+// has its address. If one of them is lost, it is open which series the target knows.
+func TestLostPageOfTheNextPod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStory()
+		s.good(1)
+		s.Gone("pod-1")
+		s.Blind(time.Now(), time.Now().Add(5*time.Minute)) // the target stays
+		s.Born("pod-2", labels.FromStrings("__address__", "10.0.0.1:15090", "__meta_pod", "pod-2"))
+		s.pod = "pod-2"
+		for range 2 {
+			time.Sleep(turn)
+			s.serve(0, 2, "b") // for both targets
+		}
+		s.pod = "pod-1"
+		s.arrive(time.Now(), with(report(1, 1, 1), sent{"b", 2})...) // b is not new, and has replaced a before
+		s.Judge(time.Now().Add(time.Second))
+		s.check(t, "")
+		if lost, examples := s.Losses("r"); lost.Lost != 0 {
+			t.Errorf("%d samples lost, want none: %q", lost.Lost, examples)
+		}
+	})
+}
