@@ -270,6 +270,10 @@ func (r *runner) droppedSamples() map[dropped]float64 {
 	return all
 }
 
+// alreadyDelivered is the reason under which samples count that agents take for delivered by an earlier process. They
+// are no loss.
+const alreadyDelivered = "already_delivered"
+
 // dropped is a counter of dropped samples. endpoint is the receiver of an endpoint.
 type dropped struct{ endpoint, reason string }
 
@@ -285,11 +289,15 @@ func (p *process) eachDropped(do func(d dropped, n float64)) {
 		panic(err)
 	}
 	for _, f := range families {
-		if f.GetName() != "envoy_scraper_remotewrite_samples_dropped_total" {
+		delivered := f.GetName() == "envoy_scraper_remotewrite_samples_already_delivered_total"
+		if f.GetName() != "envoy_scraper_remotewrite_samples_dropped_total" && !delivered {
 			continue
 		}
 		for _, m := range f.GetMetric() {
 			d := dropped{receiverOf(labelOf(m, "endpoint")), labelOf(m, "reason")}
+			if delivered {
+				d.reason = alreadyDelivered
+			}
 			if v := m.GetCounter().GetValue(); v > 0 && d.reason != "write_relabel" {
 				do(d, v)
 			}

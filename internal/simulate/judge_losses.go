@@ -43,12 +43,16 @@ func (w *world) judgeLosses() {
 		if w.opts.Exact {
 			w.judgeCounted(name, total.Minus(before.losses[name]), all)
 		} else {
-			w.judgeCovered(name, total.Lost, counted)
+			w.judgeCovered(name, uncounted(total, int(all[dropped{name, alreadyDelivered}])), counted)
 		}
 		w.trace.add("judged %s: lost %d, counted %d", name, total.Lost, counted)
 	}
 	w.lossesBefore = now
 }
+
+// uncounted returns how many of the missing samples no process takes for delivered. delivered is how many they take for
+// that.
+func uncounted(l oracle.Losses, delivered int) int { return l.Lost + max(0, l.Mistaken-delivered) }
 
 // judgeCovered checks that counters explain the samples that a receiver has lost.
 func (w *world) judgeCovered(name string, lost, counted int) {
@@ -62,7 +66,7 @@ func (w *world) judgeCovered(name string, lost, counted int) {
 // countedAt returns how many samples for an endpoint are counted as dropped.
 func countedAt(endpoint string, all map[dropped]float64) (n int) {
 	for d, of := range all {
-		if d.endpoint == endpoint {
+		if d.endpoint == endpoint && d.reason != alreadyDelivered {
 			n += int(of)
 		}
 	}
@@ -81,7 +85,7 @@ func (w *world) judgeCounted(name string, l oracle.Losses, all map[dropped]float
 		doubtful += grown("abandoned")
 	}
 	counted := countedAt(name, all) - countedAt(name, before)
-	w.judgeCovered(name, l.Lost, counted)
+	w.judgeCovered(name, uncounted(l, grown(alreadyDelivered)), counted)
 	if most := l.Most(amnesia || lateAnswers) + doubtful; counted > most {
 		w.problem("receiver %s: counters say that %d samples were dropped, at most %d can be: %+v, %v", name, counted,
 			most, l, all)
@@ -116,6 +120,9 @@ var otherRefusals = []string{"agent: ", "agents: ", "endpoints: ", "certificate:
 // mayDrop reports whether agents may have dropped samples for a reason.
 func (w *world) mayDrop(reason string) bool {
 	causes := dropCauses[reason]
+	if reason == alreadyDelivered {
+		return true
+	}
 	if w.opts.Exact {
 		return w.happenedLately(causes...) || reason == "refused" && (w.amnesia() || w.happenedLately(lateAgain...))
 	}

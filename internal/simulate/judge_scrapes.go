@@ -25,7 +25,9 @@ func (w *world) judgeScrapes() {
 		}
 		counted, seen, hidden := r.process.scrapes, w.oracle.Scrapes(agentAddress(r.n)), false
 		r.process.scrapes = nil
-		r.process.eachDropped(func(d dropped, n float64) { hidden = hidden || d.reason != "refused" })
+		r.process.eachDropped(func(d dropped, n float64) {
+			hidden = hidden || d.reason != "refused" && d.reason != alreadyDelivered
+		})
 		unsure := float64(seen.Unsure) + counted.running
 		for _, c := range []struct {
 			name          string

@@ -52,6 +52,10 @@ func TestJudgements(t *testing.T) {
 				w.agents[0].dropped[refused] = 5
 				w.judge()
 			}},
+		"samples that an agent takes for delivered": {play: func(w *world) {
+			w.agents[0].dropped[dropped{"a", alreadyDelivered}] = 5
+			w.judge()
+		}},
 		"a loss for no reason": {problem: "no fault is a reason", play: func(w *world) {
 			w.agents[0].dropped[refused] = 5
 			w.judge()

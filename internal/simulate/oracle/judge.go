@@ -295,10 +295,12 @@ func (b *batch) differences(expected map[string]want) int {
 // compare notes what differs between a batch and what is expected of it. anyMarkers allows markers that are not.
 func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]want, anyMarkers bool) {
 	lost := 0
-	example := ""
+	example, excused := "", o.excusedBy(b.from, b.time(), b.time())
 	for key, w := range expected {
 		got, there := b.samples[key]
 		switch {
+		case !there && !excused && o.lossesOf(receiver).besides[repetition{key, b.at}]:
+			o.losses[receiver].Mistaken++
 		case !there:
 			lost++
 			example = max(example, key)
@@ -314,7 +316,7 @@ func (o *Oracle) compare(receiver string, p *pod, b *batch, expected map[string]
 		}
 	}
 	if lost > 0 {
-		o.lose(receiver, lost, o.excusedBy(b.from, b.time(), b.time()), fmt.Sprintf(
+		o.lose(receiver, lost, excused, fmt.Sprintf(
 			"%d of %d samples of %s at %s are missing, such as %s", lost, len(expected), p.name,
 			clock(b.time()), example))
 	}

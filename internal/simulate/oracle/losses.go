@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/value"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/receiver"
 )
 
 // Losses are samples that a receiver should have and has not, and samples that an agent may take for such, since the
@@ -29,18 +31,21 @@ type Losses struct {
 	// Again samples were refused before, and came again: a process ended after it had counted them, and before its
 	// queue knew that.
 	Again int
+	// Mistaken samples are missing, and came in a 1.0 request that was rolled back because others in it were late. If
+	// an earlier process had sent a part of the request, an agent takes all of it for delivered (decision 0012).
+	Mistaken int
 }
 
 // Minus returns what was added since an earlier state.
 func (l Losses) Minus(before Losses) Losses {
 	return Losses{l.Lost - before.Lost, l.Forgiven - before.Forgiven, l.Denied - before.Denied,
-		l.Repeated - before.Repeated, l.Again - before.Again}
+		l.Repeated - before.Repeated, l.Again - before.Again, l.Mistaken - before.Mistaken}
 }
 
 // Most returns the largest number of samples that agents may count as dropped. repeated: agents may not know which
 // samples they sent again.
 func (l Losses) Most(repeated bool) int {
-	most := l.Lost + l.Forgiven + l.Denied + l.Again
+	most := l.Lost + l.Forgiven + l.Denied + l.Again + l.Mistaken
 	if repeated {
 		most += l.Repeated
 	}
@@ -70,6 +75,7 @@ type missing struct {
 	repeated map[repetition]bool // counted already
 	denied   map[repetition]bool // counted already
 	again    map[repetition]bool // counted already
+	besides  map[repetition]bool // in requests that were rolled back because of others
 }
 
 // repetition is a sample of a series, which may come several times.
@@ -81,7 +87,7 @@ type repetition struct {
 func (o *Oracle) lossesOf(receiver string) *missing {
 	if o.losses[receiver] == nil {
 		o.losses[receiver] = &missing{refused: map[repetition]bool{}, repeated: map[repetition]bool{},
-			denied: map[repetition]bool{}, again: map[repetition]bool{}}
+			denied: map[repetition]bool{}, again: map[repetition]bool{}, besides: map[repetition]bool{}}
 	}
 	return o.losses[receiver]
 }
@@ -94,9 +100,16 @@ func count(seen map[repetition]bool, x repetition, n *int) {
 	}
 }
 
+// Besides implements receiver.Sink.
+func (s sink) Besides(_ string, series *receiver.Series, x receiver.Sample) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lossesOf(s.name).besides[repetition{series.Key, x.Time}] = true
+}
+
 // forget drops what is about samples that no agent sends any more.
 func (m *missing) forget(before time.Time) {
-	for _, of := range []map[repetition]bool{m.refused, m.repeated, m.denied, m.again} {
+	for _, of := range []map[repetition]bool{m.refused, m.repeated, m.denied, m.again, m.besides} {
 		maps.DeleteFunc(of, func(x repetition, _ bool) bool { return x.at < before.UnixMilli() })
 	}
 }

@@ -81,6 +81,13 @@ func TestRules(t *testing.T) {
 			s.good(1)
 			s.sink.Refuse("agent", s.seriesOf("a"), receiver.Sample{Time: time.Now().UnixMilli(), Bits: bitsOf(1)})
 		}},
+		"a lost sample besides late ones": {lost: Losses{Mistaken: 1, Lost: 4}, play: func(s *story) {
+			s.good(1)
+			s.pass(turn)
+			at := s.serve(0, 2, "a")
+			s.arrive(at, sent{"up", 1})
+			s.sink.Besides("agent", s.seriesOf("a"), receiver.Sample{Time: at.UnixMilli()})
+		}},
 		"a series of no pod": {problem: "a series of no pod", play: func(s *story) {
 			ls := labels.FromStrings("__name__", "a", "pod", "pod-9")
 			s.sink.Accept("agent", &receiver.Series{Labels: ls, Key: ls.String()}, receiver.Sample{})

@@ -33,6 +33,7 @@ type bench struct {
 	stored  []sample
 	late    int
 	refused int // because of a fault
+	besides []string
 }
 
 func newBench() *bench {
@@ -48,6 +49,10 @@ func (b *bench) Accept(_ string, s *Series, x Sample) {
 func (b *bench) Late(string, *Series, Sample) { b.late++ }
 
 func (b *bench) Refuse(string, *Series, Sample) { b.refused++ }
+
+func (b *bench) Besides(_ string, s *Series, _ Sample) {
+	b.besides = append(b.besides, s.Labels.Get("__name__"))
+}
 
 // post sends samples, each as a series of its own unless the one before has the same name.
 func (b *bench) post(t *testing.T, p Protocol, samples ...sample) *http.Response {
@@ -162,13 +167,16 @@ func TestJudgesAsPrometheus(t *testing.T) {
 }
 
 // TestRolledBack: the last sample of a series, once more in a 1.0 request that is rolled back, is late as the sample is
-// for which it is rolled back. A new one is not.
+// for which it is rolled back. A new one is not: it is besides.
 func TestRolledBack(t *testing.T) {
 	b := newBench()
 	b.post(t, V1, sample{"a", 5, 1}, sample{"b", 5, 1})
 	b.post(t, V1, sample{"a", 5, 1}, sample{"b", 4, 1}, sample{"c", 5, 1})
 	if len(b.stored) != 2 || b.late != 2 {
 		t.Errorf("stored %v, late %d, want the first two and 2", b.stored, b.late)
+	}
+	if !slices.Equal(b.besides, []string{"c"}) {
+		t.Errorf("besides late samples were %q, want c", b.besides)
 	}
 }
 
