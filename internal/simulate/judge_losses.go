@@ -52,7 +52,9 @@ func (w *world) judgeLosses() {
 
 // uncounted returns how many of the missing samples no process takes for delivered. delivered is how many they take for
 // that.
-func uncounted(l oracle.Losses, delivered int) int { return l.Lost + max(0, l.Mistaken-delivered) }
+func uncounted(l oracle.Losses, delivered int) int {
+	return l.Lost + l.Mistaken - min(delivered, l.Mistaken+l.Overtaken)
+}
 
 // judgeCovered checks that counters explain the samples that a receiver has lost.
 func (w *world) judgeCovered(name string, lost, counted int) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/envoy-scraper/envoy-scraper/internal/simulate/oracle"
 )
 
 // inWorld calls play in an exact world with one agent, after two minutes without faults, and returns the problems that
@@ -116,5 +118,23 @@ func TestJudgements(t *testing.T) {
 				t.Errorf("problems %q, want %q", got, tc.problem)
 			}
 		})
+	}
+}
+
+// TestUncounted: samples that agents take for delivered explain only losses that agents cannot know of.
+func TestUncounted(t *testing.T) {
+	for _, tc := range []struct {
+		losses          oracle.Losses
+		delivered, want int
+	}{
+		{oracle.Losses{Lost: 5}, 5, 5},
+		{oracle.Losses{Lost: 5, Mistaken: 2}, 1, 6},
+		{oracle.Losses{Lost: 5, Mistaken: 2}, 9, 5},
+		{oracle.Losses{Lost: 5, Overtaken: 3}, 0, 5},
+		{oracle.Losses{Lost: 5, Overtaken: 3}, 9, 2},
+	} {
+		if got := uncounted(tc.losses, tc.delivered); got != tc.want {
+			t.Errorf("%d of %+v with %d taken for delivered, want %d", got, tc.losses, tc.delivered, tc.want)
+		}
 	}
 }

@@ -34,12 +34,16 @@ type Losses struct {
 	// Mistaken samples are missing, and came in a 1.0 request that was rolled back because others in it were late. If
 	// an earlier process had sent a part of the request, an agent takes all of it for delivered (decision 0012).
 	Mistaken int
+	// Overtaken samples came after newer ones of their series from another agent, to which the target had moved. An
+	// agent that sends them once more after a restart takes them for delivered.
+	Overtaken int
 }
 
 // Minus returns what was added since an earlier state.
 func (l Losses) Minus(before Losses) Losses {
 	return Losses{l.Lost - before.Lost, l.Forgiven - before.Forgiven, l.Denied - before.Denied,
-		l.Repeated - before.Repeated, l.Again - before.Again, l.Mistaken - before.Mistaken}
+		l.Repeated - before.Repeated, l.Again - before.Again, l.Mistaken - before.Mistaken,
+		l.Overtaken - before.Overtaken}
 }
 
 // Most returns the largest number of samples that agents may count as dropped. repeated: agents may not know which
@@ -76,6 +80,8 @@ type missing struct {
 	denied   map[repetition]bool // counted already
 	again    map[repetition]bool // counted already
 	besides  map[repetition]bool // in requests that were rolled back because of others
+
+	overtaken map[repetition]bool // counted already
 }
 
 // repetition is a sample of a series, which may come several times.
@@ -87,7 +93,8 @@ type repetition struct {
 func (o *Oracle) lossesOf(receiver string) *missing {
 	if o.losses[receiver] == nil {
 		o.losses[receiver] = &missing{refused: map[repetition]bool{}, repeated: map[repetition]bool{},
-			denied: map[repetition]bool{}, again: map[repetition]bool{}, besides: map[repetition]bool{}}
+			denied: map[repetition]bool{}, again: map[repetition]bool{}, besides: map[repetition]bool{},
+			overtaken: map[repetition]bool{}}
 	}
 	return o.losses[receiver]
 }
@@ -109,7 +116,7 @@ func (s sink) Besides(_ string, series *receiver.Series, x receiver.Sample) {
 
 // forget drops what is about samples that no agent sends any more.
 func (m *missing) forget(before time.Time) {
-	for _, of := range []map[repetition]bool{m.refused, m.repeated, m.denied, m.again, m.besides} {
+	for _, of := range []map[repetition]bool{m.refused, m.repeated, m.denied, m.again, m.besides, m.overtaken} {
 		maps.DeleteFunc(of, func(x repetition, _ bool) bool { return x.at < before.UnixMilli() })
 	}
 }

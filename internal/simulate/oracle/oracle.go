@@ -386,11 +386,12 @@ func (s sink) Late(from string, series *receiver.Series, x receiver.Sample) {
 		return
 	}
 	at := time.UnixMilli(x.Time)
-	if l := s.processOf(from, at); !l.alive(time.Now()) && s.excusedBy(from, at, at) {
+	if by := s.processOf(from, at); !by.alive(time.Now()) && s.excusedBy(from, at, at) {
 		return // of a killed process: the network still delivers what only its memory had
 	}
 	if p := s.pods[s.podOf(series.Labels)]; p != nil {
 		if _, t := s.targetAt(p, at); t != nil && s.hasMoved(from, t, at, time.Now()) {
+			count(l.overtaken, it, &l.Overtaken)
 			return
 		}
 	}
