@@ -79,7 +79,7 @@ type missing struct {
 	repeated map[repetition]bool // counted already
 	denied   map[repetition]bool // counted already
 	again    map[repetition]bool // counted already
-	besides  map[repetition]bool // in requests that were rolled back because of others
+	besides  map[repetition]bool // in requests that were rolled back; true: because others are late
 
 	overtaken map[repetition]bool // counted already
 }
@@ -108,10 +108,11 @@ func count(seen map[repetition]bool, x repetition, n *int) {
 }
 
 // Besides implements receiver.Sink.
-func (s sink) Besides(_ string, series *receiver.Series, x receiver.Sample) {
+func (s sink) Besides(_ string, series *receiver.Series, x receiver.Sample, late bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lossesOf(s.name).besides[repetition{series.Key, x.Time}] = true
+	l, it := s.lossesOf(s.name), repetition{series.Key, x.Time}
+	l.besides[it] = l.besides[it] || late
 }
 
 // forget drops what is about samples that no agent sends any more.

@@ -378,11 +378,12 @@ func (s sink) Late(from string, series *receiver.Series, x receiver.Sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l, it := s.lossesOf(s.name), repetition{series.Key, x.Time}
+	_, came := l.besides[it]
 	switch {
 	case x.Time < s.judged.UnixMilli() || s.receivers[s.name].has(series, x):
 		count(l.repeated, it, &l.Repeated)
 		return
-	case l.refused[it]:
+	case l.refused[it], came:
 		return
 	}
 	at := time.UnixMilli(x.Time)

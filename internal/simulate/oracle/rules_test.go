@@ -86,7 +86,7 @@ func TestRules(t *testing.T) {
 			s.pass(turn)
 			at := s.serve(0, 2, "a")
 			s.arrive(at, sent{"up", 1})
-			s.sink.Besides("agent", s.seriesOf("a"), receiver.Sample{Time: at.UnixMilli()})
+			s.sink.Besides("agent", s.seriesOf("a"), receiver.Sample{Time: at.UnixMilli()}, true)
 		}},
 		"a series of no pod": {problem: "a series of no pod", play: func(s *story) {
 			ls := labels.FromStrings("__name__", "a", "pod", "pod-9")

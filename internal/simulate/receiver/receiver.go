@@ -66,13 +66,14 @@ const underWay = 500 * time.Millisecond
 
 // Sink takes what a receiver stores, what it refuses because it is late (older than the last sample of the series,
 // another value for its time, or the last sample once more, in a request that is rolled back), and what it refuses
-// because of a fault. Besides gets the samples that are not late of a request that is rolled back because others are.
+// because of a fault. Besides gets the samples that are not late of a request that is rolled back; late says that it is
+// because others are.
 // from is the host that sent it.
 type Sink interface {
 	Accept(from string, s *Series, x Sample)
 	Late(from string, s *Series, x Sample)
 	Refuse(from string, s *Series, x Sample)
-	Besides(from string, s *Series, x Sample)
+	Besides(from string, s *Series, x Sample, late bool)
 }
 
 // Counts say what happened to requests and samples.
@@ -266,9 +267,7 @@ func (r *Receiver) take(from string, body []byte, p Protocol, fault Fault) (stor
 	for i, row := range rows {
 		if p == V1 && refused != "" { // a 1.0 request is rolled back whole
 			r.notStored(from, row.series, good[i])
-			if refused != notAllowed {
-				r.besides(from, row, fault)
-			}
+			r.besides(from, row, fault, refused != notAllowed)
 			continue
 		}
 		for _, s := range good[i] {
@@ -295,11 +294,11 @@ func (r *Receiver) note(format string, args ...any) {
 // notAllowed is the answer to a poisoned series: words that do not mean late.
 const notAllowed = "label value is not allowed here"
 
-// besides reports those of the samples of a request that is rolled back because others are late that are not late.
-func (r *Receiver) besides(from string, row row, fault Fault) {
+// besides reports those of the samples of a request that is rolled back that are not late.
+func (r *Receiver) besides(from string, row row, fault Fault, late bool) {
 	for _, s := range row.samples {
 		if fault.poisons(row.series) || !row.series.stored || s.Time > row.series.last.Time {
-			r.sink.Besides(from, row.series, s)
+			r.sink.Besides(from, row.series, s, late)
 		}
 	}
 }

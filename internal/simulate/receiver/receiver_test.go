@@ -50,7 +50,10 @@ func (b *bench) Late(string, *Series, Sample) { b.late++ }
 
 func (b *bench) Refuse(string, *Series, Sample) { b.refused++ }
 
-func (b *bench) Besides(_ string, s *Series, _ Sample) {
+func (b *bench) Besides(_ string, s *Series, _ Sample, late bool) {
+	if !late {
+		return
+	}
 	b.besides = append(b.besides, s.Labels.Get("__name__"))
 }
 
