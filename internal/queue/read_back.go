@@ -186,8 +186,12 @@ func (q *FIFO) load(l *lane, group []*request) (loaded []*request, ok bool) {
 	return loaded, true
 }
 
-// readData reads requests from their segments. After an error the results are of the requests before the one that could
-// not be read.
+// readTime is how long the data of a group is read at most, and the call of the disk that runs then. A group that takes
+// longer is cut: its reader sends what was read, and sees a stop that has come meanwhile.
+const readTime = time.Second
+
+// readData reads requests from their segments. After an error, or after readTime, the results are of the requests
+// before the one that could not be read.
 func (q *FIFO) readData(l *lane, requests []*request) (got []readResult, err error) {
 	type file struct {
 		File
@@ -204,7 +208,11 @@ func (q *FIFO) readData(l *lane, requests []*request) (got []readResult, err err
 		}
 	}
 	q.mu.Unlock()
+	began := time.Now()
 	for _, r := range requests {
+		if len(got) > 0 && time.Since(began) > readTime {
+			break
+		}
 		var x readResult
 		f := files[r.segment]
 		if f.File == nil {

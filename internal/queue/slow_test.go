@@ -66,6 +66,40 @@ func TestSlowDisk(t *testing.T) {
 	})
 }
 
+// TestSlowReads: a reader waits for a slow disk for readTime and a few calls, and gets what was read. All requests of a
+// stream are delivered in order.
+func TestSlowReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		s := openStore(t, "data", fs)
+		q := openQueue(t, s, "x", 1, quiet())
+		want := ""
+		for i := range 20 {
+			waits(t, q, 0, 0, fmt.Sprintf("7%c", 'a'+i))
+			want += fmt.Sprintf(" 7%c", 'a'+i)
+		}
+		mustClose(t, q)
+		q = openQueue(t, s, "x", 1, quiet())
+		const call = 400 * time.Millisecond
+		fs.Begin("slow", simdisk.Fault{Calls: []string{"read"}, Delay: call})
+		got := ""
+		for len(got) < len(want) {
+			began := time.Now()
+			texts := group(q, 0, Limit{})
+			if took := time.Since(began); texts == "" || took > readTime+4*call {
+				t.Fatalf("the group %q takes %v", texts, took)
+			}
+			got += " " + texts
+			q.Ack(0)
+		}
+		if got != want {
+			t.Errorf("delivered%s", got)
+		}
+		fs.End("slow")
+		mustClose(t, q)
+	})
+}
+
 // TestSlowDiskAtTheEnd: a disk that is slow while a queue is closed delays Close by at most closeTimeout. The queue
 // counts what memory alone has, and the next start has the rest.
 func TestSlowDiskAtTheEnd(t *testing.T) {
