@@ -192,7 +192,8 @@ func (r *runner) stop() error {
 	synctest.Wait()
 	left := r.world.network.OpenOf(agentAddress(r.n)) - r.world.discoveryConnections(agentAddress(r.n))
 	if left > 0 {
-		r.world.problem("agent %d: %d sockets are left", r.n, left)
+		r.world.problem("agent %d: %d sockets are left, of them connections to %q", r.n, left,
+			r.world.network.PeersOf(agentAddress(r.n)))
 	}
 	p.host.Kill()
 	return err

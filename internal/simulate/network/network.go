@@ -110,6 +110,20 @@ func (n *Network) OpenOf(addr string) int {
 	return sum
 }
 
+// PeersOf returns the addresses at the other ends of the open connections of a host.
+func (n *Network) PeersOf(addr string) (peers []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.sortedLinks() {
+		for _, end := range l.ends {
+			if !end.closed && end.host.addr == addr {
+				peers = append(peers, end.remote.String())
+			}
+		}
+	}
+	return peers
+}
+
 // now returns the time since the network began, in nanoseconds.
 func (n *Network) now() int64 { return int64(time.Since(n.began)) }
 

@@ -67,8 +67,7 @@ const underWay = 500 * time.Millisecond
 // Sink takes what a receiver stores, what it refuses because it is late (older than the last sample of the series,
 // another value for its time, or the last sample once more, in a request that is rolled back), and what it refuses
 // because of a fault. Besides gets the samples that are not late of a request that is rolled back; late says that it is
-// because others are.
-// from is the host that sent it.
+// because others are. from is the host that sent it.
 type Sink interface {
 	Accept(from string, s *Series, x Sample)
 	Late(from string, s *Series, x Sample)
