@@ -3,6 +3,7 @@ package simulate
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/envoy-scraper/envoy-scraper/internal/simulate/network"
@@ -85,6 +86,9 @@ func (w *world) stop(r *runner) {
 // reload gives all agents a revision. While their file is bad, they refuse it. They get it when the
 // file is good again.
 func (w *world) reload(next revision) {
+	if !w.mayRename() {
+		next.renamed = w.revision.renamed
+	}
 	w.revision = next
 	w.trace.add("file: %+v", next)
 	if w.bad != nil {
@@ -97,6 +101,13 @@ func (w *world) reload(next revision) {
 			w.problem("agent %d: reload: %v", r.n, err)
 		}
 	}
+}
+
+// mayRename reports whether all agents run and can rename their queues. The queue of an endpoint that gets another name
+// while its agent does not run has no endpoint any more: what it holds is not delivered.
+func (w *world) mayRename() bool {
+	return w.bad == nil && !w.aDiskFails() &&
+		!slices.ContainsFunc(w.agents, func(r *runner) bool { return r.process == nil })
 }
 
 // later lets something happen after a time.

@@ -95,7 +95,8 @@ func (w *world) flushes(endpoint string) bool {
 			return false
 		}
 		for _, e := range r.process.agent.Sources().Endpoints() {
-			if receiverOf(e.Name) == endpoint && !e.OldestPending.IsZero() && time.Since(e.OldestPending) > 10*time.Second {
+			waits := !e.OldestPending.IsZero() && time.Since(e.OldestPending) > 10*time.Second
+			if waits && receiverOf(e.Name) == endpoint {
 				return false
 			}
 		}

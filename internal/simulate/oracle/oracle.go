@@ -158,9 +158,9 @@ type liveness struct {
 	complete    bool      // no scrape has failed since that page: failed ones make series known, too
 }
 
-// show notes the series of a good page.
+// show notes the series of a good page. An empty one teaches nothing, unless a filter may have left out all of it.
 func (s *liveness) show(pg *page, live map[string]labels.Labels) {
-	if s.live = live; !pg.noBytes {
+	if s.live = live; !pg.noBytes || pg.filtered {
 		s.known, s.knownAt, s.openMetrics, s.complete = live, pg.start, pg.openMetrics, true
 	}
 }
