@@ -124,7 +124,7 @@ func (r revision) yaml(w *world) string {
 		fmt.Fprintf(&b, "  - {name: second, push_down: %q, pace: fixed}\n", pushDown)
 	}
 	if w.opts.SmallQueue {
-		b.WriteString("  queue: {max_bytes: 64KiB, max_age: 3m}\n")
+		b.WriteString("  queue: {max_bytes: 128KiB, max_age: 3m}\n")
 	}
 	if r.maxDelay != "" {
 		fmt.Fprintf(&b, "  max_delay: %s\n", r.maxDelay)
