@@ -150,7 +150,7 @@ func (o *Oracle) judgeBatch(receiver string, p *pod, d *delivered, b *batch) {
 	expected := c.expectedAt(receiver, all)
 	longest := t.timeout() + time.Second
 	for _, later := range o.configs { // rules of an endpoint are those at the end of the scrape
-		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) {
+		if later.from.After(b.time()) && later.from.Before(b.time().Add(longest)) && later.hasEndpoint(receiver) {
 			// Some samples may also be missing because the receiver refused them: the better fit counts.
 			if other := later.expectedAt(receiver, all); b.differences(other) < b.differences(expected) {
 				expected = other
