@@ -27,9 +27,6 @@ var pagesOfAgents = []string{
 	"/api/v1/status/config", "/api/v1/status/remote_write", "/api/v1/aggregates", "/api/v1/cost",
 }
 
-// nobody asks for a pod that there is not, so the API server is asked, but no sidecar.
-const nobody = "/api/v1/pods?"
-
 // visitor reads the pages of agents, as people and programs do, at any time.
 type visitor struct {
 	world *world
@@ -85,15 +82,25 @@ func (v *visitor) readAll(r *runner, p *process) {
 	of := func(pod string) string { return url.Values{"pod": {"shop/" + pod}}.Encode() }
 	v.read(r, p, "/pods?"+of(name), 0)
 	v.read(r, p, "/pods?format=text&"+of(name), 0)
-	v.read(r, p, nobody+of("nobody"), http.StatusNotFound)
+	v.ask(r, p, "/api/v1/pods?"+of("nobody"), http.StatusNotFound)
 }
 
-// read reads a page. It reports another status than want, unless that is 0, and a page that is not answered in time
-// although the process lives.
+// read reads a page for which the agent asks nobody: the oracle takes each page of a sidecar for one of a scrape.
 func (v *visitor) read(r *runner, p *process, path string, want int) {
+	v.judge(r, p, path, want, http.Header{"Sec-Fetch-Site": {"cross-site"}})
+}
+
+// ask reads a page for which the agent asks the API server and, if it has a target, a sidecar.
+func (v *visitor) ask(r *runner, p *process, path string, want int) {
+	v.judge(r, p, path, want, http.Header{})
+}
+
+// judge reads a page. It reports another status than want, unless that is 0, and a page that is not answered in time
+// although the process lives.
+func (v *visitor) judge(r *runner, p *process, path string, want int, header http.Header) {
 	ctx, cancel := context.WithTimeout(context.Background(), longestPage)
 	defer cancel()
-	status, body, err := v.get(ctx, "http://"+agentAddress(r.n)+":9095"+path)
+	status, body, err := v.get(ctx, "http://"+agentAddress(r.n)+":9095"+path, header)
 	switch {
 	case p.killed.Load() || p.stops.Load():
 	case err != nil:
@@ -105,14 +112,12 @@ func (v *visitor) read(r *runner, p *process, path string, want int) {
 	}
 }
 
-func (v *visitor) get(ctx context.Context, address string) (status int, body []byte, err error) {
+func (v *visitor) get(ctx context.Context, address string, header http.Header) (status int, body []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return 0, nil, err
 	}
-	if !strings.Contains(address, nobody) { // the oracle takes each page of a sidecar for one of a scrape
-		req.Header.Set("Sec-Fetch-Site", "cross-site")
-	}
+	req.Header = header
 	res, err := v.http.Do(req)
 	if err != nil {
 		return 0, nil, err

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/prometheus/prometheus/model/labels"
 )
 
 // TestWhatAnEndMayLose: five pages are served 10 s apart and the first and the last arrive. The three between them are
@@ -88,24 +86,12 @@ func TestWhatAnEndMayLose(t *testing.T) {
 func TestAnEndThatOneReceiverLacks(t *testing.T) {
 	for _, sends := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newStory()
-			rules := s.configs[0].Rules
-			rules.Endpoints = []Endpoint{{Receiver: "r"}, {Receiver: "other"}}
-			s.Oracle = New("r", "other")
-			s.Configure(rules)
-			s.Started("agent")
-			s.Born("pod-1", labels.FromStrings("__address__", "10.0.0.1:15090", "__meta_pod", "pod-1"))
-			arrive := func(receiver string, samples ...sent) {
-				s.sink = s.Sink(receiver)
-				s.arrive(time.Now(), samples...)
-			}
-			s.serve(0, 1, "a")
-			arrive("r", with(report(1, 1, 1), sent{"a", 1})...)
-			arrive("other", with(report(1, 1, 1), sent{"a", 1})...)
+			s, both := newStoryOfTwo(), []string{"r", "other"}
+			s.arriveAt(both, s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
 			s.Gone("pod-1")
 			time.Sleep(turn)
 			if sends {
-				arrive("other", ends("a")...)
+				s.arriveAt([]string{"other"}, time.Now(), ends("a")...)
 			}
 			time.Sleep(10 * time.Minute)
 			s.Judge(time.Now())

@@ -325,3 +325,107 @@ func TestLostPageOfTheNextPod(t *testing.T) {
 		}
 	})
 }
+
+// TestCheckedPage: a scrape that reads the filtered page and then the whole one, to compare them, sends the second.
+func TestCheckedPage(t *testing.T) {
+	for name, tc := range map[string]struct {
+		filtered bool // the second page is, too: then it is of another scrape
+		lost     int
+	}{"the whole one": {false, 0}, "another filtered one": {true, 7}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStory()
+				s.arrive(s.serve(0, 1, "a", "b"), with(report(1, 2, 2), sent{"a", 1}, sent{"b", 1})...)
+				time.Sleep(10 * time.Second)
+				at := s.servePage(&sidecar.Page{Status: 200, Filtered: true}, 2, "a", "b")
+				time.Sleep(10 * time.Millisecond)
+				s.servePage(&sidecar.Page{Status: 200, Filtered: tc.filtered}, 2, "a", "b", "dropped")
+				scraped := 3.0
+				if tc.filtered {
+					scraped = 2
+				}
+				s.arrive(at, with(report(1, scraped, 2), sent{"a", 2}, sent{"b", 2})...)
+				time.Sleep(10 * time.Second)
+				s.arrive(s.serve(0, 3, "a", "b"), with(report(1, 2, 2), sent{"a", 3}, sent{"b", 3})...)
+				time.Sleep(10 * time.Second)
+				s.expect(t, "", tc.lost)
+			})
+		})
+	}
+}
+
+// TestFirstPageIsLost: a process has read a page that was lost when the target was about to get other labels. It knows
+// the series of the page, so it may mark them although the receiver has had none of them from this process.
+func TestFirstPageIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStory()
+		s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+		time.Sleep(time.Minute)
+		s.Ended("agent", Stopped)
+		s.Started("agent")
+		time.Sleep(10 * time.Second)
+		s.serve(0, 2, "a", "b")
+		s.Configure(s.configs[0].Rules) // excuses the loss
+		time.Sleep(10 * time.Second)
+		s.Gone("pod-1")
+		time.Sleep(time.Second)
+		s.arrive(time.Now(), ends("a", "b")...)
+		time.Sleep(10 * time.Second)
+		s.expect(t, "", 0)
+	})
+}
+
+// TestEmptyPage: an empty page teaches nothing, so what was on the page before is not new after it. An empty filtered
+// page has what the rules keep, nothing.
+func TestEmptyPage(t *testing.T) {
+	for filtered, added := range map[bool]float64{false: 0, true: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStoryAfter(time.Minute)
+			s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+			time.Sleep(turn)
+			s.arrive(s.servePage(&sidecar.Page{Status: 200, Filtered: filtered}, 1),
+				with(report(1, 0, 0), sent{"a", stale})...)
+			time.Sleep(turn)
+			r := changed(report(1, 1, 1), "scrape_series_added", added)
+			s.arrive(s.servePage(&sidecar.Page{Status: 200, Filtered: filtered}, 1, "a"), with(r, sent{"a", 1})...)
+			time.Sleep(turn)
+			s.expect(t, "", 0)
+		})
+	}
+}
+
+// TestSlowPageOfTheNextPod: the target of a pod that is gone may wait for a page of the pod that has its address, if
+// that was there when the scrape began. Nobody answers a scrape of an address without a pod later.
+func TestSlowPageOfTheNextPod(t *testing.T) {
+	for late, problem := range map[bool]string{false: "", true: "but no page was served"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStory()
+			s.arrive(s.serve(0, 1, "a"), with(report(1, 1, 1), sent{"a", 1})...)
+			time.Sleep(5 * time.Second)
+			s.Gone("pod-1")
+			born := func() {
+				s.Born("pod-2", labels.FromStrings("__address__", "10.0.0.1:15090", "__meta_pod", "pod-2"))
+			}
+			if !late {
+				born()
+			}
+			time.Sleep(5 * time.Second)
+			at := time.Now()
+			time.Sleep(time.Second)
+			if late {
+				born()
+			}
+			time.Sleep(2 * time.Second)
+			s.pod = "pod-2"
+			s.serve(0, 2, "a")
+			s.pod = "pod-1"
+			s.arrive(at, with(report(1, 1, 1), sent{"a", 2})...)
+			time.Sleep(2 * time.Second)
+			s.arrive(time.Now(), ends("a")...)
+			s.Judge(time.Now())
+			if all := strings.Join(s.Problems(), "\n"); !strings.Contains(all, problem) || problem == "" && all != "" {
+				t.Errorf("problems %q, want %q", all, problem)
+			}
+		})
+	}
+}

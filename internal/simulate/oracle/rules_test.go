@@ -81,6 +81,12 @@ func TestRules(t *testing.T) {
 			s.good(1)
 			s.sink.Refuse("agent", s.seriesOf("a"), receiver.Sample{Time: time.Now().UnixMilli(), Bits: bitsOf(1)})
 		}},
+		"late, and rolled back before": {play: func(s *story) {
+			s.good(1)
+			x := receiver.Sample{Time: time.Now().Add(-time.Second).UnixMilli(), Bits: bitsOf(1)}
+			s.sink.Besides("agent", s.seriesOf("a"), x, false)
+			s.sink.Late("agent", s.seriesOf("a"), x)
+		}},
 		"a lost sample besides late ones": {lost: Losses{Mistaken: 1, Lost: 4}, play: func(s *story) {
 			s.good(1)
 			s.pass(turn)
@@ -394,4 +400,48 @@ func TestReceiverComesBack(t *testing.T) {
 			s.check(t, problem)
 		})
 	}
+}
+
+// TestReloadTakesLong: what an agent sends while it loads a configuration may be as that configuration says, however
+// long that takes.
+func TestReloadTakesLong(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, problem := newStory(), "that no configuration makes"
+			next := s.configs[0].Rules
+			next.ExternalLabels = labels.FromStrings("zone", "z1")
+			if asked {
+				next.Asked, problem = time.Now(), ""
+			}
+			time.Sleep(10 * time.Second)
+			at := s.serve(0, 1, "a")
+			for _, x := range with(report(1, 1, 1), sent{"a", 1}) {
+				series := *s.seriesOf(x.name)
+				series.Labels = labels.NewBuilder(series.Labels).Set("zone", "z1").Labels()
+				series.Key = series.Labels.String()
+				s.sink.Accept("agent", &series, receiver.Sample{Time: at.UnixMilli(), Bits: bitsOf(x.value)})
+			}
+			time.Sleep(20 * time.Second)
+			s.Configure(next)
+			time.Sleep(10 * time.Second)
+			s.expect(t, problem, 0)
+		})
+	}
+}
+
+// TestReceiverGoes: a batch of which a part has arrived is of a configuration with its receiver, also if the receiver
+// is no endpoint any more at the end of the scrape.
+func TestReceiverGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStory()
+		s.good(1)
+		time.Sleep(turn)
+		at, without := s.serve(0, 2, "a", "b", "c"), s.configs[0].Rules
+		s.arrive(at, sent{"up", 1}, sent{"a", 2}) // two of eight
+		time.Sleep(time.Second)
+		without.Endpoints = nil
+		s.Configure(without)
+		time.Sleep(turn)
+		s.expect(t, "", 6)
+	})
 }

@@ -79,7 +79,11 @@ func (r *Receiver) decodeV1(plain []byte) ([]row, error) {
 		for _, l := range ts.Labels {
 			r.addToKey(l.Name, l.Value)
 		}
-		rows = append(rows, row{r.seriesOfKey(), samples})
+		series := r.series[string(r.key)]
+		if series == nil {
+			series = r.add(ts.ToLabels(&r.builder, nil))
+		}
+		rows = append(rows, row{series, samples})
 	}
 	return rows, r.checkRows(rows)
 }
@@ -102,11 +106,19 @@ func (r *Receiver) decodeV2(plain []byte) ([]row, error) {
 		if err := r.keyOf(ts.LabelsRefs, req.Symbols); err != nil {
 			return nil, err
 		}
+		series := r.series[string(r.key)]
+		if series == nil {
+			ls, err := ts.ToLabels(&r.builder, req.Symbols)
+			if err != nil {
+				return nil, err
+			}
+			series = r.add(ls)
+		}
 		samples := make([]Sample, 0, len(ts.Samples))
 		for _, s := range ts.Samples {
 			samples = append(samples, Sample{s.Timestamp, math.Float64bits(s.Value)})
 		}
-		rows = append(rows, row{r.seriesOfKey(), samples})
+		rows = append(rows, row{series, samples})
 	}
 	return rows, r.checkRows(rows)
 }

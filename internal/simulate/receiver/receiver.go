@@ -51,6 +51,7 @@ type Receiver struct {
 	requests int                 // decoded so far
 	v1       []prompb.TimeSeries // buffers for decoding
 	v2       []writev2.TimeSeries
+	builder  labels.ScratchBuilder
 	key      []byte             // names and values of a series' labels, each after its length
 	series   map[string]*Series // by that key
 	counts   Counts
@@ -381,26 +382,10 @@ func (r *Receiver) addToKey(name, value string) {
 	r.key = append(binary.AppendUvarint(r.key, uint64(len(value))), value...)
 }
 
-// seriesOfKey returns the series with the key.
-func (r *Receiver) seriesOfKey() *Series {
-	if s := r.series[string(r.key)]; s != nil {
-		return s
-	}
-	var b labels.ScratchBuilder
-	next := func(rest []byte) (string, []byte) {
-		n, size := binary.Uvarint(rest)
-		end := size + int(n)
-		return string(rest[size:end]), rest[end:]
-	}
-	for rest := r.key; len(rest) > 0; {
-		var name, value string
-		name, rest = next(rest)
-		value, rest = next(rest)
-		b.Add(name, value)
-	}
-	s := &Series{Labels: b.Labels()}
-	s.Key = s.Labels.String()
-	if s.Labels.Get("__name__") != "scrape_duration_seconds" {
+// add adds the series with the key.
+func (r *Receiver) add(ls labels.Labels) *Series {
+	s := &Series{Labels: ls, Key: ls.String()}
+	if ls.Get("__name__") != "scrape_duration_seconds" {
 		s.sum = xxhash.Sum64String(s.Key)
 	}
 	r.series[string(r.key)] = s
